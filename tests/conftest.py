@@ -1,0 +1,59 @@
+"What every test can count on: no network, no surprises from the environment, real data found where it lies beside the checkout."
+import os, socket
+from pathlib import Path
+
+import pytest
+
+_data = Path(__file__).resolve().parents[2]/'shared'/'data'
+if _data.is_dir(): os.environ.setdefault('FABRIC_TOUCH_DATA', str(_data))
+os.environ.update(HF_HUB_OFFLINE='1', NO_ALBUMENTATIONS_UPDATE='1', MPLBACKEND='Agg')
+# commands run as processes of their own: what asks for a proxy there meets a closed port of this machine
+os.environ.update({k: 'http://127.0.0.1:9' for k in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY')})
+os.environ.update(no_proxy='localhost,127.0.0.1,::1', NO_PROXY='localhost,127.0.0.1,::1')
+
+_connect, _connect_ex, _lookup = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+
+class NetworkUsed(RuntimeError): "A test reached for the network"
+
+def is_here(host):
+    "Does a host name or address mean this machine?"
+    if isinstance(host, bytes): host = host.decode()
+    return host in (None, '', 'localhost', '::1', '::', '0.0.0.0') or str(host).startswith('127.')
+
+def _allowed(sock, address):
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or is_here(address[0]): return
+    raise NetworkUsed(f'a test tried to connect to {address[0]}:{address[1]}; tests use no network')
+
+def _guarded_connect(sock, address):
+    _allowed(sock, address)
+    return _connect(sock, address)
+
+def _guarded_connect_ex(sock, address):
+    _allowed(sock, address)
+    return _connect_ex(sock, address)
+
+def _guarded_lookup(host, *args, **kwargs):
+    if not is_here(host) and not str(host).replace('.', '').isdigit(): raise NetworkUsed(f'a test tried to look up {host}; tests use no network')
+    return _lookup(host, *args, **kwargs)
+
+@pytest.fixture(scope='session', autouse=True)
+def no_network():
+    "Sockets reach this machine only"
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(socket.socket, 'connect', _guarded_connect)
+        m.setattr(socket.socket, 'connect_ex', _guarded_connect_ex)
+        m.setattr(socket, 'getaddrinfo', _guarded_lookup)
+        yield
+
+def pytest_addoption(parser):
+    parser.addoption('--stress', action='store_true', help='also run the tests marked "stress", which take long')
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'stress: takes long; skipped unless --stress is given')
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption('--stress'): return
+    skip = pytest.mark.skip(reason='a stress test: give --stress to run it')
+    for item in items:
+        if item.get_closest_marker('stress'): item.add_marker(skip)
