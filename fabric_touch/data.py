@@ -214,7 +214,7 @@ def soft_labels(
     res = spread/spread.sum(-1, keepdims=True)
     return np.where(counts.sum(-1, keepdims=True) > 0, res, np.nan)
 
-# %% ../nbs/03_data.ipynb #51491b13
+# %% ../nbs/03_data.ipynb #cb1ff220
 @patch
 def counts(self:Fabrics)->np.ndarray: # (n, targets, width)
     "How many raters gave each level, for every item and target; a number's mean in the first place"
@@ -226,6 +226,12 @@ def counts(self:Fabrics)->np.ndarray: # (n, targets, width)
             res[:, j, :t.levels] = tab.to_numpy()
         else: res[:, j, 0] = self.values.groupby('fabric')[t.name].mean().reindex(self.items.fabric)
     return res
+
+@patch
+def ratings(self:Fabrics)->np.ndarray: # (n, raters, targets), NaN where not rated
+    "Every rating, raters as columns, for agreement between people and the human baseline"
+    wide = [self.values.pivot_table(index='fabric', columns='rater', values=t.name, dropna=False).reindex(self.items.fabric) for t in self.targets]
+    return np.stack([w.to_numpy(float) for w in wide], -1)
 
 @patch
 def labels(self:Fabrics,

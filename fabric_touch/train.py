@@ -6,7 +6,7 @@
 __all__ = ['LEVEL_LOSSES', 'OutOfFold', 'soft_cross_entropy', 'ranked_probability', 'TouchLoss', 'activate', 'freeze',
            'eval_frozen', 'KeepBest', 'trained', 'fit_learner', 'history', 'fit_folds']
 
-# %% ../nbs/08_train.ipynb #c29363f2
+# %% ../nbs/08_train.ipynb #e228ec04
 import hashlib, json
 from collections import namedtuple
 from pathlib import Path
@@ -14,9 +14,8 @@ import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from fastai.basics import *
 from fastai.callback.all import *
-from fastprogress.fastprogress import progress_bar
 from safetensors.torch import load_model, save_model
-from .core import FabricError, pick, seeded, whole_file
+from .core import FabricError, paced, pick, seeded, whole_file
 from .data import Target, as_targets
 
 # %% ../nbs/08_train.ipynb #69452652
@@ -157,7 +156,7 @@ def _fit_one(make, fit, fold, seed):
 def _predict(learn):
     with learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #0d536529
+# %% ../nbs/08_train.ipynb #22b48a5f
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -169,7 +168,7 @@ def fit_folds(
     "Train on each fold and gather the predictions for the rows left out"
     if folder: _claim(folder, folds, seed, tag)
     parts = []
-    for k,fold in enumerate(progress_bar(folds, leave=False)):
+    for k,fold in enumerate(paced(folds)):
         file = Path(folder)/f'fold_{k}.npz' if folder else None
         if file and file.exists(): parts.append(_read_fold(file)); continue
         preds, hist = _fit_one(make, fit, fold, seed+k)
