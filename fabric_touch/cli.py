@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['plain_errors', 'ft_demo', 'ft_predict']
 
-# %% ../nbs/41_cli.ipynb #76fba814
-import sys
+# %% ../nbs/41_cli.ipynb #8679ae34
+import sys, warnings
 from functools import wraps
 from json import dumps, loads
 from pathlib import Path
@@ -14,11 +14,12 @@ from fastcore.script import Param, call_parse, store_true
 from .core import FabricError, whole_file
 from .blends import format_blend
 
-# %% ../nbs/41_cli.ipynb #3c5c5638
+# %% ../nbs/41_cli.ipynb #b1d1cd58
 def plain_errors(f):
     "Show our own errors as one line, without a traceback, and exit with 1"
     @wraps(f)
     def inner(*args, **kwargs):
+        warnings.filterwarnings('ignore', category=FutureWarning)      # of libraries, about other libraries
         try: return f(*args, **kwargs)
         except (FabricError, OSError) as e: sys.exit(f'{f.__name__}: {e}')
     return inner

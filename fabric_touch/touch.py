@@ -183,8 +183,8 @@ def load_touch(
     model.card = card
     return model.eval()
 
-# %% ../nbs/20_touch.ipynb #1992f05e
-FLAT = 4.  # effective levels out of five, above which a prediction counts as "not sure"
+# %% ../nbs/20_touch.ipynb #438efb73
+FLAT = 4.7  # effective levels out of five, above which a prediction counts as "not sure"
 
 def effective_levels(
     probs:np.ndarray, # (…, levels)

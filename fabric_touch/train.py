@@ -110,7 +110,7 @@ def trained(
     "The parameters that need gradients, as fastai's splitter"
     return [[p for p in model.parameters() if p.requires_grad]]
 
-# %% ../nbs/08_train.ipynb #9e201003
+# %% ../nbs/08_train.ipynb #9f697273
 @delegates(Learner.__init__)
 def fit_learner(
     dls, # DataLoaders
@@ -123,7 +123,9 @@ def fit_learner(
     "A fastai Learner with our defaults: AdamW over what needs gradients, best weights kept"
     cbs = [KeepBest(path=path, patience=patience), *L(kwargs.pop('cbs', None))]
     kwargs = dict(splitter=trained, train_bn=False, wd=.05, opt_func=Adam) | kwargs
-    return Learner(dls, model, loss_func, cbs=cbs, **kwargs)
+    learn = Learner(dls, model, loss_func, cbs=cbs, **kwargs)
+    learn._xtra = []          # a Learner passes its model's attributes on as its own, and warns when a callback uses one of their names
+    return learn
 
 # %% ../nbs/08_train.ipynb #aa470460
 def history(

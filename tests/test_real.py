@@ -1,0 +1,129 @@
+"Real photos, real labels, real ratings: what comes through, what is refused and why. Skipped by name where the data is absent."
+import json, os, subprocess, sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np, pandas as pd, pytest
+from fabric_touch.blends import BlendError
+from fabric_touch.core import TOUCHES, FabricError
+from fabric_touch.data import MAX_PIXELS, Number, check_photos, data_dir, has_data, load_photo, read_fabrics, read_survey, touch_dls
+from fabric_touch.touch import predict_touch, save_touch, touch_folds, touch_model
+
+BIN = Path(sys.executable).parent
+
+def needs(name): return pytest.mark.skipif(not has_data(name), reason=f'{name} is not here; set FABRIC_TOUCH_DATA to the folder that holds it')
+
+# ---- telas_luciana: 252 photos with Spanish labels
+
+@pytest.fixture(scope='module')
+def telas():
+    if not has_data('telas_luciana'): pytest.skip('telas_luciana is not here; set FABRIC_TOUCH_DATA to the folder that holds it')
+    folder = data_dir('telas_luciana')
+    return pd.read_csv(folder/'fabrics.csv').assign(photo=lambda d: [str(folder/'images'/f) for f in d.file])
+
+@pytest.fixture(scope='module')
+def model(): return touch_model('mlb', 'swatch').eval()
+
+@pytest.fixture(scope='module')
+def saved(model, tmp_path_factory): return save_touch(model, tmp_path_factory.mktemp('real')/'model')
+
+def test_every_photo_is_healthy(telas):
+    before = [(os.stat(p).st_mtime_ns, os.stat(p).st_size) for p in telas.photo]
+    bad = check_photos(telas.photo)
+    assert len(telas) == 252 and not len(bad), bad
+    assert before == [(os.stat(p).st_mtime_ns, os.stat(p).st_size) for p in telas.photo]
+
+def test_every_photo_with_its_label(telas, model, capsys):
+    "Those whose shares are possible come through; the others are refused with the reason"
+    said, why = {}, {}
+    for r in telas.itertuples():
+        try: said[r.file] = predict_touch(r.photo, r.composition, model)
+        except BlendError as e: why[r.file] = e
+    reasons = Counter(e.reason for e in why.values())
+    with capsys.disabled(): print(f"\n  telas_luciana: {len(telas)} photos, {len(said)} come through; refused: {', '.join(f'{n} {r}' for r,n in reasons.most_common())}")
+    assert len(said) == 198 and reasons == dict(empty=29, layers=22, sum=3)
+    probs = np.stack([p.probs for p in said.values()])
+    assert np.isfinite(probs).all() and probs.min() >= 0
+    np.testing.assert_allclose(probs.sum(-1), 1, atol=1e-5)
+    assert len({p.round(5).tobytes() for p in probs}) > 150                        # different cloth, different answer
+    for p in said.values():
+        assert abs(sum(p.blend.values()) - 1) < 1e-6
+        json.dumps(p.to_dict(), allow_nan=False)
+    for file, e in why.items():
+        text = telas.set_index('file').composition[file]
+        assert str(e) and (not isinstance(text, str) or text[:10] in str(e)), e
+    assert any('120' in str(e) and 'NYLON' in str(e) for e in why.values())
+
+def test_as_a_table(telas):
+    "The same 252 as one table: refused whole with the reasons, or read with what was left out"
+    d = pd.DataFrame(dict(image=telas.photo, blend=telas.composition, gsm=telas.gsm))
+    with pytest.raises(FabricError, match='54 of 252 rows cannot be used'): read_fabrics(d, Number('gsm'), check=False)
+    f = read_fabrics(d, Number('gsm'), skip_bad=True, check=False)
+    assert len(f) == 198 and len(f.left_out) == 54 and f.left_out.why.str.len().min() > 10
+    for train, valid in f.folds(): assert not {tuple(b) for b in f.blends[train]} & {tuple(b) for b in f.blends[valid]}
+    x, blend, y = touch_dls(f.take(range(12)), (range(8), range(8, 12)), bs=4, size=96).one_batch()
+    assert x.shape == (4, 3, 96, 96) and y.shape == (4, 1, 1)
+
+def test_the_real_command(telas, saved, tmp_path):
+    "One good label and one that cannot be, at the same time"
+    bad = telas[telas.composition == '92% NYLON / 28% ELASTANO'].iloc[0]
+    good = telas[telas.composition.str.contains('ELASTANO', na=False) & ~telas.composition.str.contains(r'28%|\+', na=True)].iloc[0]
+    start = lambda r, name: subprocess.Popen([BIN/'ft_predict', '--model', saved, '--image', r.photo, '--blend', r.composition, '--json', tmp_path/f'{name}.json', '--png', tmp_path/f'{name}.png'],
+                                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    running = {name: start(r, name) for name, r in dict(good=good, bad=bad).items()}
+    out = {name: (*p.communicate(timeout=200), p.returncode) for name, p in running.items()}
+    assert out['good'][2] == 0, out['good'][1]
+    assert [line.split()[0] for line in out['good'][0].splitlines()[-4:]] == list(TOUCHES)
+    assert list(json.loads((tmp_path/'good.json').read_text())['touches']) == list(TOUCHES)
+    assert out['bad'][2] == 1 and not out['bad'][0] and 'Traceback' not in out['bad'][1]
+    line = out['bad'][1].strip().splitlines()[-1]
+    assert line.startswith('ft_predict: ') and '92% NYLON / 28% ELASTANO' in line and '120' in line
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['good.json', 'good.png']
+
+# ---- touch_survey: ratings without photos
+
+@needs('touch_survey')
+def test_survey():
+    fabrics, folds = read_survey()
+    ratings, given = (pd.read_csv(data_dir('touch_survey')/f'{n}.csv', dtype=dict(fabric=str)) for n in ('ratings', 'folds'))
+    assert len(fabrics) == 69 and len(fabrics.values) == len(ratings) and len(folds) == 5
+    assert sorted(i for _,v in folds for i in v) == list(range(69))
+    fold = given.set_index('fabric').fold
+    for k, (train, valid) in enumerate(folds):
+        assert {fold[f] for f in fabrics.items.fabric.iloc[valid]} == {k}                                     # the folds are those given
+        for by in ('blend', 'fabric'): assert not set(fabrics.groups(by)[train]) & set(fabrics.groups(by)[valid])
+        assert not {tuple(b) for b in fabrics.blends[train]} & {tuple(b) for b in fabrics.blends[valid]}
+    counts = fabrics.counts()
+    for j, t in enumerate(TOUCHES):
+        tab = ratings.groupby('fabric')[t].agg(['count', 'mean']).reindex(fabrics.items.fabric)
+        np.testing.assert_array_equal(counts[:, j].sum(-1), tab['count'])
+        np.testing.assert_allclose((counts[:, j] @ np.arange(1, 6))/counts[:, j].sum(-1), tab['mean'])
+    np.testing.assert_allclose(fabrics.labels().sum(-1), 1, rtol=1e-5)
+    assert not any(fabrics.images)
+
+@needs('touch_survey')
+def test_a_blend_only_model_runs_on_the_survey():
+    fabrics, folds = read_survey()
+    preds = touch_folds(fabrics, np.zeros((69, 1)), 'blend', folds, fit=lambda learn: learn.fit_one_cycle(3, 1e-2))
+    assert preds.shape == (69, 4, 5) and np.isfinite(preds).all()
+    np.testing.assert_allclose(preds.sum(-1), 1, atol=1e-5)
+    by_blend = pd.Series([p.round(4).tobytes() for p in preds]).groupby([b.tobytes() for b in fabrics.blends]).nunique()
+    assert by_blend.max() == 1                                     # one blend, one answer
+
+# ---- other photos: a few of each, each as it comes
+
+@pytest.mark.parametrize('name', ['pacs_sketch', 'clothing_small', 'coco_mini', 'ccp', 'deepfashion_fine'])
+def test_photos_of_every_set_load(name):
+    if not has_data(name): pytest.skip(f'{name} is not here; set FABRIC_TOUCH_DATA to the folder that holds it')
+    paths = sorted(p for p in data_dir(name).rglob('*') if p.suffix.lower() in ('.jpg', '.jpeg', '.png') and 'mask' not in str(p.parent))
+    some = paths[::max(1, len(paths)//8)][:8]
+    assert some
+    for p in some:
+        img = load_photo(p)
+        assert img.mode == 'RGB' and 0 < img.width*img.height < MAX_PIXELS and len(np.unique(np.asarray(img))) > 1
+
+@needs('pacs_sketch')
+def test_a_sketch_is_predicted_too(model):
+    "Whatever it is worth: a drawing is a picture"
+    photo = sorted(data_dir('pacs_sketch').rglob('*.png'))[0]
+    assert predict_touch(photo, '100% algodón', model).probs.shape == (4, 5)

@@ -1,0 +1,407 @@
+"One contract for every recipe: shapes, gradients, what is frozen, what is saved, what comes back the same."
+import random
+
+import numpy as np, pandas as pd, pytest, torch
+from PIL import Image
+from torch import nn
+
+from fabric_touch.blends import FIBRES, blend_vector
+from fabric_touch.core import TOUCHES, FabricError, seeded
+from fabric_touch.data import Number, Target, as_targets, read_fabrics, touch_dls
+from fabric_touch.encoders import image_encoder
+from fabric_touch.fusion import FUSIONS, Bilinear, OuterAttention, fusion
+from fabric_touch.swatches import make_blends, make_swatches
+from fabric_touch.touch import (FLAT, RECIPES, Recipe, TouchPrediction, effective_levels, embed_fabrics, load_touch, predict_touch, save_touch,
+                                touch_folds, touch_learner, touch_model)
+from fabric_touch.train import LEVEL_LOSSES
+
+WIDTHS = (8, 33, 96)
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    "24 swatches, one row per rating"
+    return make_swatches(24, seed=4, raters=5).write(tmp_path_factory.mktemp('touch')/'swatches', kind='ratings').parent
+
+@pytest.fixture(scope='module')
+def fabrics(folder): return read_fabrics(folder/'fabrics.csv')
+
+@pytest.fixture(scope='module')
+def learn(fabrics):
+    "A learner over photos that has trained for one epoch"
+    with seeded(0):
+        learn = touch_learner(touch_dls(fabrics, bs=8, size=96), 'mlb')
+        with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
+    return learn
+
+@pytest.fixture(scope='module')
+def model(learn, tmp_path_factory): return load_touch(save_touch(learn.model, tmp_path_factory.mktemp('saved')/'model', note='for tests'))
+
+def batch(n_img, b=4, seed=0):
+    dice = torch.Generator().manual_seed(seed)
+    return torch.randn(b, n_img, generator=dice), torch.from_numpy(make_blends(b, seed))
+
+def quiet(learn): return learn.no_bar(), learn.no_logging()
+
+def state(model): return {k: v.detach().clone() for k,v in model.state_dict().items()}
+
+def differ(a, b): return [k for k in a if not torch.equal(a[k], b[k])]
+
+def step(model, x, blend):
+    "One step of training on all that may train"
+    opt = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], .1)
+    model.train()
+    model(x, blend).square().mean().backward()
+    opt.step()
+
+def warm(model, x, blend):
+    "Let BatchNorm see this batch, as it would in a long training; without it, a fresh MobileNet answers nearly the same to everything"
+    for m in model.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm): m.momentum = 1.
+    with torch.no_grad(): model.train()(x, blend)
+    return model.eval()
+
+# ---- the contract
+
+def test_the_five_recipes_are_there(): assert {'venezia', 'kostantiniyye', 'mlb', 'photo', 'blend'} <= set(RECIPES)
+
+@pytest.mark.parametrize('width', WIDTHS)
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_contract(recipe, width, tmp_path):
+    torch.manual_seed(0)
+    m = touch_model(recipe, encoder=width)
+    x, blend = batch(width)
+    out = m.train()(x, blend)
+    assert out.shape == (4, 4, 5) and out.dtype == torch.float32 and out.isfinite().all()
+    before = state(m)
+    step(m, x, blend)
+    trains = {n for n,p in m.named_parameters() if p.requires_grad}
+    assert trains and all(p.grad is not None and p.grad.isfinite().all() for n,p in m.named_parameters() if n in trains)
+    moved = set(differ(before, state(m)))
+    assert moved & trains and not {n for n in moved if n.startswith('blend_encoder.encoder')}
+    assert not {n for n,p in m.named_parameters() if not p.requires_grad} & moved
+    one = warm(m, x, blend)(x, blend)
+    assert (one[0] - one[1]).abs().max() > 1e-3                                          # and it tells them apart
+    torch.testing.assert_close(m(x[:1], blend[:1]), one[:1], rtol=1e-4, atol=1e-5)       # a fabric's answer is its own, alone or in a batch
+    torch.testing.assert_close(m.from_vectors(x, blend), one, rtol=0, atol=0)
+    again = load_touch(save_touch(m, tmp_path/'m'))
+    torch.testing.assert_close(again(x, blend), one, rtol=0, atol=1e-6)
+    assert not again.training and again.recipe == recipe and again.card['kind'] == 'touch' and again.targets == m.targets
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_what_a_recipe_looks_at(recipe):
+    torch.manual_seed(0)
+    x, blend = batch(16)
+    m = warm(touch_model(recipe, encoder=16), x, blend)
+    with torch.no_grad():
+        by_photo, by_blend = (not torch.equal(m(x, blend), m(*o)) for o in ((x.flip(0), blend), (x, blend.flip(0))))
+    assert (by_photo, by_blend) == (recipe != 'blend', recipe != 'photo')
+
+@pytest.mark.parametrize('recipe', ['mlb', 'kostantiniyye'])
+def test_frozen_parts_do_not_move_on_photos(recipe):
+    encoder = image_encoder('swatch', pretrained=False)
+    m = touch_model(recipe, encoder)
+    before = state(m)
+    step(m, torch.rand(4, 3, 96, 96), batch(1)[1])
+    moved = differ(before, state(m))
+    assert moved and not [k for k in moved if k.startswith(('encoder.', 'blend_encoder.encoder.'))]     # BatchNorm's statistics included
+    assert any('running_mean' in k for k in before if k.startswith('encoder.'))                         # there were some to move
+    assert not any(p.grad is not None for p in encoder.parameters())
+    assert not any(b.training for b in encoder.modules()) and m.head.training
+
+def test_frozen_parts_do_not_move_in_a_fit(fabrics):
+    with seeded(1):
+        learn = touch_learner(touch_dls(fabrics, bs=8, size=96), 'kostantiniyye', image_encoder('swatch', pretrained=False))
+        before = state(learn.model)
+        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-3)
+    moved = differ(before, state(learn.model))
+    assert moved and not [k for k in moved if k.startswith(('encoder.', 'blend_encoder.encoder.'))]
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_same_seed_same_weights(recipe, fabrics):
+    def run(seed):
+        vectors = np.random.default_rng(0).standard_normal((24, 8))
+        with seeded(seed):
+            learn = touch_learner(touch_dls(fabrics, vectors=vectors, bs=8), recipe, 8)
+            with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(2, 1e-3)
+        return state(learn.model)
+    here = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    a = run(1)
+    assert random.getstate() == here[0] and np.random.get_state()[1].tolist() == here[1] and torch.equal(torch.get_rng_state(), here[2])
+    random.random(); torch.rand(3); np.random.rand()
+    assert not differ(a, run(1))
+    if recipe == 'mlb': assert differ(a, run(2))
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_a_fitted_model_does_not_say_the_same_of_everything(recipe, fabrics):
+    "What BatchNorm saw in a short training must be enough to tell fabrics apart in evaluation mode"
+    vectors = np.random.default_rng(0).standard_normal((24, 8))
+    with seeded(0):
+        learn = touch_learner(touch_dls(fabrics, (np.arange(24),)*2, vectors, bs=8), recipe, 8)
+        with learn.no_bar(), learn.no_logging():
+            learn.fit_one_cycle(30, 2e-3)
+            probs = learn.get_preds()[0]
+    assert probs.std(0).max() > .02, f'after {30*len(learn.dls.train)} steps all fabrics get the same, to {probs.std(0).max():.1e}'
+
+def test_a_recipe_of_ones_own(tmp_path):
+    m = touch_model(Recipe('log', 'bilinear', 'mlp'), 16).eval()
+    again = load_touch(save_touch(m, tmp_path/'m'))
+    x = batch(16)
+    torch.testing.assert_close(again(*x), m(*x))
+    assert again.recipe == 'own'
+
+def test_the_encoder_is_saved_with_the_model(model, learn, fabrics):
+    x, blend, _ = learn.dls.valid.one_batch()
+    with torch.no_grad(): torch.testing.assert_close(model.to(x.device)(x, blend), learn.model.eval()(x, blend), rtol=0, atol=1e-6)
+    model.cpu()
+    assert model.card['encoder']['name'] == 'swatch' and model.card['note'] == 'for tests' and model.card['fibres'] == list(FIBRES)
+
+def test_photos_and_their_vectors_agree(model, fabrics):
+    with torch.no_grad():
+        v = torch.from_numpy(embed_fabrics(fabrics, model.encoder))
+        from_vectors = model(v, torch.from_numpy(fabrics.blends)).softmax(-1)
+    from_photos = np.stack([predict_touch(i, b, model).probs for i,b in zip(fabrics.images[:4], fabrics.blends)])
+    np.testing.assert_allclose(from_photos, from_vectors[:4], atol=1e-5)
+
+def test_any_timm_name(fabrics):
+    m = touch_model('mlb', image_encoder('resnet10t', pretrained=False))
+    assert m.encoder.n_out == 512 and not any(p.requires_grad for p in m.encoder.parameters())
+    pred = predict_touch(fabrics.images[0], '100% cotton', m)
+    assert pred.probs.shape == (4, 5)
+
+# ---- the mathematics
+
+@pytest.mark.parametrize('n_img, dim, heads', [(5, 16, 4), (9, 24, 8), (1, 8, 8), (7, 12, 1)])
+def test_outer_attention_is_multihead_attention(n_img, dim, heads):
+    torch.manual_seed(0)
+    ours, plain = OuterAttention(dim, heads).double(), nn.MultiheadAttention(dim, heads, batch_first=True).double()
+    for p in ours.parameters(): nn.init.normal_(p, std=.4)                      # biases too, which begin at 0
+    plain.load_state_dict(ours.state_dict())
+    for scale in (1., 5.):                                                       # 5: attention that is nearly all on one row
+        v, p = ((scale*torch.randn(3, n, dtype=torch.float64)) for n in (n_img, dim))
+        sides = []
+        for net in (ours, plain):
+            a, b = v.clone().requires_grad_(), p.clone().requires_grad_()
+            rows = a[:, :, None]*b[:, None]
+            out = ours(a, b) if net is ours else plain(rows, rows, rows, need_weights=False)[0]
+            net.zero_grad(); (out*torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view_as(out)).sum().backward()
+            sides.append([out, a.grad, b.grad, *(w.grad for w in net.parameters())])
+        assert [n for n,_ in ours.named_parameters()] == [n for n,_ in plain.named_parameters()]
+        for x, y in zip(*sides): torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-10)
+
+def test_bilinear_is_nn_bilinear():
+    torch.manual_seed(0)
+    ours, plain = Bilinear(7, 12, 5).double(), nn.Bilinear(7, 12, 5).double()
+    plain.load_state_dict(ours.state_dict())
+    sides = []
+    for net in (ours, plain):
+        torch.manual_seed(1)
+        v, p = (torch.randn(4, n, dtype=torch.float64, requires_grad=True) for n in (7, 12))
+        out = net(v, p); out.pow(3).sum().backward()
+        sides.append([out, v.grad, p.grad, net.weight.grad, net.bias.grad])
+    for x, y in zip(*sides): torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-10)
+
+@pytest.mark.parametrize('name', FUSIONS)
+def test_every_fusion_tells_its_size(name):
+    f = fusion(name, 16, 24).eval()
+    out = f(torch.randn(3, 16), torch.randn(3, 24))
+    assert tuple(out.shape[1:]) == (f.n_out if isinstance(f.n_out, tuple) else (f.n_out,))
+
+# ---- targets other than the four touches
+
+@pytest.fixture(scope='module')
+def weighed(fabrics):
+    "Weight in g/m2, a touch of which some are not rated, and a shade of three levels"
+    soft = fabrics.counts()[:, 0].argmax(-1) + 1.
+    soft[::5] = np.nan
+    d = fabrics.items.assign(gsm=100. + 20*np.arange(24), softness=soft, shade=1 + np.arange(24) % 3)
+    return read_fabrics(d.drop(columns='image').assign(image=fabrics.images), [Number('gsm'), 'softness', Target('shade', 3)])
+
+@pytest.mark.parametrize('loss', LEVEL_LOSSES)
+def test_mixed_targets(weighed, tmp_path, loss):
+    with seeded(0):
+        learn = touch_learner(touch_dls(weighed, vectors=embed_fabrics(weighed), bs=8), 'mlb', loss=loss)
+        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(2, 1e-3)
+    m = load_touch(save_touch(learn.model, tmp_path/'m'))
+    gsm = weighed.fit_targets(weighed.folds()[0][0])[0]
+    assert m.targets[0].name == 'gsm' and abs(m.targets[0].mean - gsm.mean) < 1e-4 and abs(m.targets[0].std - gsm.std) < 1e-4
+    said = predict_touch(weighed.images[0], weighed.blends[0], m)
+    d = said.to_dict()
+    assert list(d) == ['gsm', 'softness', 'shade'] and set(d['gsm']) == {'value'} and abs(d['gsm']['value'] - gsm.mean) < 5*gsm.std
+    assert len(d['softness']['probs']) == 5 and len(d['shade']['probs']) == 3 and 1 <= d['shade']['expected'] <= 3
+    for t in ('softness', 'shade'): assert abs(sum(d[t]['probs']) - 1) < 1e-3 and d[t]['level'] in range(1, len(d[t]['probs']) + 1)
+    assert repr(said).count('\n') == 2
+
+def test_numbers_alone_are_learnt(fabrics):
+    d = fabrics.items[['image', 'fabric', *FIBRES]].assign(gsm=100 + 300*fabrics.items.cotton.astype(float))
+    f, v = read_fabrics(d, [Number('gsm')], check=False), np.zeros((24, 1))
+    learn = None
+    with seeded(0):
+        learn = touch_learner(touch_dls(f, (np.arange(24),)*2, v, bs=24), 'blend', 1)
+        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(60, 1e-2)
+    got = learn.get_preds(dl=learn.dls.valid, act=learn.loss_func.activation)[0][:, 0, 0]
+    assert got.shape == (24,) and np.corrcoef(got, d.gsm)[0, 1] > .9 and abs(float(got.mean()) - d.gsm.mean()) < 40
+
+def test_number_targets_say_so_in_the_picture(weighed, learn):
+    m = touch_model('mlb', 'swatch', weighed.fit_targets())
+    predict_touch(weighed.images[0], '100% cotton', m).plot()
+
+# ---- the learner, the fastai way
+
+def test_predict_takes_a_row_of_the_table(learn, fabrics):
+    with learn.no_bar(): _, _, probs = learn.predict(dict(image=fabrics.images[0], blend='60% cotton 40% polyester'))
+    assert probs.shape == (4, 5)
+    np.testing.assert_allclose(probs.sum(-1), 1, atol=1e-5)
+    for blend in ({'cotton': .6, 'polyester': .4}, blend_vector('60% cotton 40% polyester')):
+        with learn.no_bar(): np.testing.assert_allclose(learn.predict(dict(image=fabrics.images[0], blend=blend))[2], probs, atol=1e-6)
+
+def test_learner_and_predict_touch_agree(learn, model, fabrics):
+    with learn.no_bar(): probs = learn.predict(dict(image=fabrics.images[1], blend=fabrics.blends[1]))[2]
+    np.testing.assert_allclose(predict_touch(fabrics.images[1], fabrics.blends[1], model).probs, probs, atol=.02)   # two ways to resize a photo
+
+def test_shows(learn, fabrics):
+    import matplotlib.pyplot as plt
+    learn.dls.show_batch(max_n=4)
+    with learn.no_bar(): learn.show_results(max_n=4)
+    titles = [ax.get_title() for n in plt.get_fignums() for ax in plt.figure(n).axes]
+    assert sum('softness' in t for t in titles) == 8 and sum('target / prediction' in t for t in titles) == 4
+    plt.close('all')
+
+def test_shows_with_vectors_and_numbers(weighed):
+    import matplotlib.pyplot as plt
+    dls = touch_dls(weighed, vectors=np.zeros((24, 3)), bs=6)
+    with seeded(0): learn = touch_learner(dls, 'mlb', 3)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1); preds, y = learn.get_preds()
+    assert preds.shape == y.shape == (len(dls.valid_ds), 3, 5)
+    plt.close('all')
+
+def test_a_width_that_does_not_fit_is_refused(fabrics):
+    for dls, why in [(touch_dls(fabrics, vectors=np.zeros((24, 7))), 'the stored vectors have 7 numbers'), (touch_dls(fabrics, size=64, bs=8), 'size=96')]:
+        with pytest.raises(FabricError, match=why): touch_learner(dls, 'mlb')
+
+# ---- predicting
+
+def kinds(folder):
+    photo = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    img = Image.fromarray(photo)
+    clear = img.convert('RGBA'); clear.putalpha(Image.fromarray(np.tile(np.linspace(0, 255, 160).astype(np.uint8), (120, 1))))
+    exif = Image.Exif(); exif[274] = 6
+    grey = Image.fromarray((photo[..., 0].astype(np.uint16)*257))
+    for name, i, more in [('plain.png', img, {}), ('clear.png', clear, {}), ('turned.png', img, dict(exif=exif)), ('cmyk.tiff', img.convert('CMYK'), {}),
+                          ('palette.png', img.quantize(16), {}), ('sixteen.png', grey, {}), ('grey.png', img.convert('L'), {})]:
+        i.save(folder/name, **more)
+    return photo
+
+@pytest.mark.parametrize('name', ['plain.png', 'grey.png', 'palette.png', 'cmyk.tiff', 'clear.png', 'turned.png', 'sixteen.png'])
+def test_file_and_picture_give_the_same(model, tmp_path, name):
+    photo = kinds(tmp_path)
+    path = tmp_path/name
+    said = predict_touch(path, '100% cotton', model)
+    np.testing.assert_array_equal(predict_touch(str(path), {'cotton': 1.}, model).probs, said.probs)
+    if name == 'plain.png': np.testing.assert_array_equal(predict_touch(photo, blend_vector('100% cotton'), model).probs, said.probs)
+    with Image.open(path) as img: np.testing.assert_allclose(predict_touch(img, '100% cotton', model).probs, said.probs, atol=1e-6)
+
+def test_a_folder_does_in_place_of_a_model(model, learn, fabrics, tmp_path):
+    where = save_touch(learn.model, tmp_path/'m')
+    for m in (where, str(where)): np.testing.assert_array_equal(predict_touch(fabrics.images[0], '100% wool', m).probs, predict_touch(fabrics.images[0], '100% wool', model).probs)
+
+def test_predicting_leaves_no_trace(model, fabrics):
+    here = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    before, grads = state(model), [p.requires_grad for p in model.parameters()]
+    one = predict_touch(fabrics.images[0], '100% cotton', model)
+    assert random.getstate() == here[0] and np.random.get_state()[1].tolist() == here[1] and torch.equal(torch.get_rng_state(), here[2])
+    assert not differ(before, state(model)) and grads == [p.requires_grad for p in model.parameters()] and not any(p.grad is not None for p in model.parameters())
+    np.testing.assert_array_equal(predict_touch(fabrics.images[0], '100% cotton', model).probs, one.probs)
+
+def test_predicting_in_the_middle_of_training(fabrics):
+    "Predictions are those of evaluation mode; afterwards the model is in the mode it was in"
+    m = touch_model('mlb').train()
+    modes = [o.training for o in m.modules()]
+    a, b = (predict_touch(fabrics.images[0], '100% cotton', m).probs for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+    assert [o.training for o in m.modules()] == modes
+
+def said(*rows, targets=None): return TouchPrediction(np.array(rows, np.float32), targets or as_targets(TOUCHES[:len(rows)]), {'cotton': 1.})
+
+def test_effective_levels():
+    np.testing.assert_allclose(effective_levels(np.array([[1, 0, 0, 0, 0], [.5, .5, 0, 0, 0], [.2]*5])), [1, 2, 5], atol=1e-6)
+    assert 1 < FLAT < 5
+
+def test_not_sure_is_said_where_it_is_flat():
+    sharp, flat, nearly = [0, .1, .8, .1, 0], [.2]*5, [.24, .22, .2, .18, .16]
+    p = said(sharp, flat, nearly)
+    assert [v['sure'] for v in p.to_dict().values()] == [True, False, False]
+    assert ['not sure' in line for line in repr(p).splitlines()] == [False, True, True]
+    edge = np.array([[1-4*e, e, e, e, e] for e in np.linspace(0, .2, 50)])
+    sure = [said(r).to_dict()['softness']['sure'] for r in edge]
+    assert sure[0] and not sure[-1] and sorted(sure, reverse=True) == sure                # once it is too flat it stays so
+    np.testing.assert_array_equal(sure, effective_levels(edge) < FLAT)
+
+def test_not_sure_counts_the_levels_there_are():
+    three = (Target('shade', 3),)
+    assert not said([1/3, 1/3, 1/3, 0, 0], targets=three).to_dict()['shade']['sure']
+    assert said([.9, .1, 0, 0, 0], targets=three).to_dict()['shade']['sure']
+
+def test_prediction_is_plain_json(model, fabrics):
+    import json
+    d = predict_touch(fabrics.images[0], '면 95% 폴리우레탄 5%', model).to_dict()
+    assert list(json.loads(json.dumps(d, allow_nan=False))) == list(TOUCHES)
+    for v in d.values():
+        assert v['level'] in range(1, 6) and abs(sum(v['probs']) - 1) < 1e-3 and 1 <= v['expected'] <= 5 and isinstance(v['sure'], bool)
+        assert v['probs'][v['level']-1] > 0
+
+def test_the_level_is_the_rounded_mean_or_says_why():
+    "`level` and `expected` of one dictionary do not contradict each other"
+    for row in ([.45, .05, 0, .05, .45], [.3, .3, .2, .1, .1], [0, .1, .8, .1, 0], [.5, 0, 0, 0, .5]):
+        d = said(row).to_dict()['softness']
+        assert abs(d['level'] - d['expected']) <= .5 + 1e-6
+
+# ---- folds
+
+def test_folds_go_on_after_a_stop(fabrics, tmp_path):
+    vectors, folds, fitted = np.random.default_rng(0).standard_normal((24, 6)), fabrics.folds(3), []
+    def fit(learn, stop_at=None):
+        if len(fitted) == stop_at: raise KeyboardInterrupt
+        fitted.append(1); learn.fit_one_cycle(2, 1e-2)
+    whole = touch_folds(fabrics, vectors, 'mlb', folds, fit)
+    assert whole.shape == (24, 4, 5) and np.isfinite(whole).all() and len(fitted) == 3
+    np.testing.assert_allclose(whole.sum(-1), 1, atol=1e-5)
+    fitted.clear()
+    with pytest.raises(KeyboardInterrupt): touch_folds(fabrics, vectors, 'mlb', folds, lambda l: fit(l, 2), folder=tmp_path/'f')
+    torch.rand(5); np.random.rand(5)
+    np.testing.assert_array_equal(touch_folds(fabrics, vectors, 'mlb', folds, fit, folder=tmp_path/'f'), whole)
+    assert len(fitted) == 3                                                    # two before the stop, one after
+    np.testing.assert_array_equal(touch_folds(fabrics, vectors, 'mlb', folds, fit, folder=tmp_path/'f'), whole)
+    assert len(fitted) == 3
+    for other in (dict(recipe='blend'), dict(folds=fabrics.folds(2)), dict(loss='rps'), dict(seed=1)):
+        with pytest.raises(FabricError, match='holds another experiment'): touch_folds(fabrics, vectors, **{**dict(recipe='mlb', folds=folds, fit=fit, folder=tmp_path/'f'), **other})
+
+def test_stored_folds_belong_to_their_data(fabrics, tmp_path):
+    "Other vectors, same shape: what is stored was not predicted from these"
+    folds, dice = fabrics.folds(2), np.random.default_rng(0)
+    a, b = dice.standard_normal((2, 24, 6))
+    fit = lambda learn: learn.fit_one_cycle(1, 1e-2)
+    touch_folds(fabrics, a, 'mlb', folds, fit, folder=tmp_path/'f')
+    fresh = touch_folds(fabrics, b, 'mlb', folds, fit)
+    try: got = touch_folds(fabrics, b, 'mlb', folds, fit, folder=tmp_path/'f')
+    except FabricError: return
+    np.testing.assert_array_equal(got, fresh)
+
+@pytest.mark.parametrize('data', [b'', b'PK\x03\x04 not a zip', b'\x80\x04N.'])
+def test_a_damaged_fold_is_named(fabrics, tmp_path, data):
+    vectors, folds = np.zeros((24, 2)), fabrics.folds(2)
+    fit = lambda learn: learn.fit_one_cycle(1, 1e-2)
+    touch_folds(fabrics, vectors, 'blend', folds, fit, folder=tmp_path/'f')
+    (tmp_path/'f'/'fold_1.npz').write_bytes(data)
+    with pytest.raises(FabricError, match='fold_1.npz'): touch_folds(fabrics, vectors, 'blend', folds, fit, folder=tmp_path/'f')
+
+def test_a_model_never_saw_what_it_predicts(fabrics):
+    "Changing the ratings of one fold changes nothing in that fold's own predictions"
+    folds, vectors = fabrics.folds(3), np.random.default_rng(0).standard_normal((24, 6))
+    other = fabrics.take(range(24)); left = set(fabrics.items.fabric.iloc[folds[1][1]])
+    other.values = fabrics.values.copy(); at = other.values.fabric.isin(left)
+    other.values.loc[at, list(TOUCHES)] = 6 - other.values.loc[at, list(TOUCHES)]
+    fit = lambda learn: learn.fit_one_cycle(1, 1e-2)
+    a, b = (touch_folds(f, vectors, 'mlb', folds, fit) for f in (fabrics, other))
+    np.testing.assert_array_equal(a[folds[1][1]], b[folds[1][1]])
+    assert not np.allclose(a[folds[0][1]], b[folds[0][1]])
