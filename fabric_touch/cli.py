@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['plain_errors', 'ft_demo', 'ft_predict']
 
-# %% ../nbs/41_cli.ipynb #8679ae34
+# %% ../nbs/41_cli.ipynb #98778097
 import sys, warnings
+from contextlib import nullcontext
 from functools import wraps
 from json import dumps, loads
 from pathlib import Path
@@ -24,7 +25,7 @@ def plain_errors(f):
         except (FabricError, OSError) as e: sys.exit(f'{f.__name__}: {e}')
     return inner
 
-# %% ../nbs/41_cli.ipynb #030c6aac
+# %% ../nbs/41_cli.ipynb #a6404990
 @call_parse
 @plain_errors
 def ft_demo(
@@ -32,13 +33,20 @@ def ft_demo(
     quick:Param("Fewer fabrics, under a minute", store_true)=False,
 ):
     "Train a touch model on generated swatches, score it beside its baselines and predict one fabric"
+    if Path(out).exists() and not Path(out).is_dir(): raise FabricError(f"{out} is a file; give a folder with --out")
     print('loading torch and fastai …', flush=True)
     from fabric_touch.demo import run_demo
     run_demo(out, **(dict(n=600, steps=400) if quick else {}))
 
-# %% ../nbs/41_cli.ipynb #b2934a1e
-def _write(text, path):
-    with whole_file(path) as tmp: tmp.write_text(text)
+# %% ../nbs/41_cli.ipynb #dfad9770
+def _save(pred, record, json, png):
+    "Write the prediction as JSON and picture, both or none"
+    for path in filter(None, (json, png)):
+        if Path(path).is_dir(): raise FabricError(f"{path} is a folder; give the file to write")
+    from fabric_touch.plots import save_figure
+    with whole_file(json) if json else nullcontext() as j, whole_file(png) if png else nullcontext() as p:
+        if j: j.write_text(dumps(record, indent=1, ensure_ascii=False))
+        if p: save_figure(pred.plot().figure, p)
 
 @call_parse
 @plain_errors
@@ -50,9 +58,7 @@ def ft_predict(
     png:Param("Also draw it into this picture", str)=None,
 ):
     "Predict how a fabric feels from its photo and its blend"
-    from fabric_touch.plots import save_figure
     from fabric_touch.touch import predict_touch
     pred = predict_touch(image, blend, model)
     print(f'{format_blend(pred.blend)}\n{pred}')
-    if json: _write(dumps(dict(image=str(image), blend=pred.blend, model=str(model), touches=pred.to_dict()), indent=1, ensure_ascii=False), json)
-    if png: save_figure(pred.plot().figure, png)
+    _save(pred, dict(image=str(image), blend=pred.blend, model=str(model), touches=pred.to_dict()), json, png)

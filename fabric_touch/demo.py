@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['demo_fabrics', 'demo_vectors', 'demo_models', 'demo_scores', 'demo_model', 'demo_figure', 'write_report', 'run_demo']
 
-# %% ../nbs/22_demo.ipynb #8e417a98
+# %% ../nbs/22_demo.ipynb #a486c97b
 import json, time
 from functools import partial
 from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
-from .core import seeded, whole_file
+from .core import FabricError, seeded, whole_file
 from .blends import format_blend, blend_from_vector
 from .swatches import make_swatches
 from .data import Fabrics, read_fabrics, touch_dls
@@ -21,15 +21,17 @@ from .embeds import EmbeddingStore
 from .encoders import image_encoder
 from .touch import TouchPrediction, embed_fabrics, fit_touch, predict_touch, save_touch, touch_folds, touch_learner
 
-# %% ../nbs/22_demo.ipynb #6288f1f8
+# %% ../nbs/22_demo.ipynb #de0bcffb
 def demo_fabrics(
     out:Path, # Folder of the demo
     n:int=1500, # Fabrics
     seed:int=0, # Of the generator
 )->tuple: # (Fabrics, Swatches)
-    "Generated fabrics, written to `out/swatches` and read back"
-    swatches = make_swatches(n, seed=seed)
-    return read_fabrics(swatches.write(out/'swatches', kind='ratings', overwrite=True)), swatches
+    "Generated fabrics, written to `out/swatches` and read back; only the demo's own files are replaced"
+    swatches, folder = make_swatches(n, seed=seed), out/'swatches'
+    ours = not folder.exists() or {p.name for p in folder.iterdir()} <= {'images', 'fabrics.csv'}
+    if not ours: raise FabricError(f"{folder} holds files that are not the demo's; give another folder with --out")
+    return read_fabrics(swatches.write(folder, kind='ratings', overwrite=True)), swatches
 
 def demo_vectors(
     fabrics:Fabrics, # With photos

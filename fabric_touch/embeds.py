@@ -280,13 +280,12 @@ def _evaluating(encoder):
     finally:
         for m,training in modes: m.training = training
 
-# %% ../nbs/07_embeds.ipynb #54d021f7
+# %% ../nbs/07_embeds.ipynb #362ddbb8
 def _picture(x, digest):
     "What `prepare` is given: upright; a file is decoded, and still the one that was digested"
-    if isinstance(x, Image.Image): return ImageOps.exif_transpose(x)
-    if isinstance(x, np.ndarray): return x
-    from fabric_touch.data import load_photo
-    img = load_photo(x)
+    from fabric_touch.data import as_photo
+    img = as_photo(x)
+    if isinstance(x, (Image.Image, np.ndarray)): return img
     if picture_digest(x) != digest: raise FabricError(f"{x}: changed while it was read; run again")
     return img
 

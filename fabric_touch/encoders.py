@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['ENCODERS', 'ImageEncoder', 'timm_encoder', 'swatch_body', 'swatch_encoder', 'image_encoder']
 
-# %% ../nbs/10_encoders.ipynb #c1a296d1
+# %% ../nbs/10_encoders.ipynb #8568a09e
 import hashlib
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 import numpy as np, torch
-from PIL import Image
 from torch import nn
 import torchvision.transforms.functional as TF
 from .core import FabricError, pick
+from .data import as_photo
 from .checkpoints import CheckpointError, load_weights, read_state
 
-# %% ../nbs/10_encoders.ipynb #8d7666b3
+# %% ../nbs/10_encoders.ipynb #c5b0e109
 class ImageEncoder(nn.Module):
     "A network from photos (b, 3, size, size) in 0..1 to vectors (b, n_out)"
     def __init__(self, body, name, size=224, mean=(.5,)*3, std=(.5,)*3, licence=''):
@@ -34,10 +34,10 @@ class ImageEncoder(nn.Module):
         self.train(mode)
         return n
     def prepare(self, img):
-        "A photo (PIL image or uint8 (h, w, 3) array) as a tensor (3, size, size) in 0..1, the middle square of it"
-        img = img if isinstance(img, Image.Image) else Image.fromarray(img)
-        img = TF.resize(img.convert('RGB'), self.size, TF.InterpolationMode.BICUBIC, antialias=True)
-        return TF.to_tensor(TF.center_crop(img, self.size))
+        "The middle square of a photo (file, PIL image or uint8 (h, w, 3) array) as a tensor (3, size, size) in 0..1"
+        img = as_photo(img)
+        img = TF.center_crop(img, min(img.size))
+        return TF.to_tensor(TF.resize(img, [self.size]*2, TF.InterpolationMode.BICUBIC, antialias=True))
     @property
     def id(self): return f'{self.name}-{self.size}-{_digest(self.body)}'
 

@@ -28,7 +28,12 @@ def _weights(pretrained):
         raise FabricError(f"torchvision's mobilenet_v3_small weights could not be fetched ({e}); connect once, give a file with pretrained='mobilenet_v3_small.pth', "
                           "or train from scratch with pretrained=False") from e
 
-# %% ../nbs/13_heads.ipynb #797b56b0
+# %% ../nbs/13_heads.ipynb #1d475458
+def _quick_norms(net, momentum=.1):
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d): m.momentum = momentum
+
+# %% ../nbs/13_heads.ipynb #4d7d3427
 class MobileNetHead(nn.Module):
     "MobileNetV3-small over a map (b, 1, h, w), its last layer giving (b, n_out)"
     def __init__(self, n_in, n_out, stem='repeat', pretrained=False):
@@ -37,9 +42,8 @@ class MobileNetHead(nn.Module):
         if isinstance(n_in, int): raise FabricError(f"a mobilenet head reads maps, and this fusion gives a vector of {n_in}; use the head 'mlp'")
         self.stem = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()) if stem == 'conv' else None
         self.mobilenet = mobilenet_v3_small()
-        if pretrained is not False:
-            self.mobilenet.load_state_dict(_weights(pretrained))
-            self.mobilenet.requires_grad_(False)
+        if pretrained is not False: self.mobilenet.load_state_dict(_weights(pretrained)); self.mobilenet.requires_grad_(False)
+        else: _quick_norms(self.mobilenet)
         self.mobilenet.classifier[3] = nn.Linear(1024, n_out)          # the fourth layer, always trained
     def forward(self, x): return self.mobilenet(self.stem(x) if self.stem else x.expand(-1, 3, -1, -1))   # (b, 1, h, w) -> (b, n_out)
 

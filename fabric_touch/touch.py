@@ -7,15 +7,17 @@ __all__ = ['RECIPES', 'FLAT', 'Recipe', 'TouchModel', 'VectorsOnly', 'touch_mode
            'fit_touch', 'touch_folds', 'save_touch', 'load_touch', 'effective_levels', 'TouchPrediction',
            'predict_touch']
 
-# %% ../nbs/20_touch.ipynb #b36f7678
+# %% ../nbs/20_touch.ipynb #47af0f84
+import hashlib
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+import matplotlib.pyplot as plt
 import numpy as np, pandas as pd, torch
 from torch import nn
 from .core import FabricError, TOUCHES, default_device, pick
 from .blends import FIBRES, blend_vector, format_blend, blend_from_vector
-from .data import Fabrics, Target, as_targets, load_photo, touch_dls
+from .data import Fabrics, Target, as_photo, as_targets, touch_dls
 from .metrics import expected_level, predicted_level
 from .plots import plot_touch
 from .checkpoints import load_checkpoint, save_checkpoint
@@ -119,7 +121,7 @@ def touch_learner(
     metrics = [level_rps(dls.targets)] if any(t.levels for t in dls.targets) else []
     return fit_learner(dls, model, TouchLoss(dls.targets, loss), metrics=metrics, **kwargs)
 
-# %% ../nbs/20_touch.ipynb #3f6c4cc8
+# %% ../nbs/20_touch.ipynb #8672adde
 def embed_fabrics(
     fabrics:Fabrics, # With photos
     encoder='swatch', # Name of an image encoder, or an `ImageEncoder`
@@ -147,10 +149,11 @@ def touch_folds(
     **kwargs
 )->np.ndarray: # (n, targets, width) out-of-fold predictions
     "Predictions for every fabric from a model that saw neither it nor its blend; further arguments go to `fit_folds`"
+    data = hashlib.sha256(b''.join(np.ascontiguousarray(a, np.float32).tobytes() for a in (vectors, fabrics.blends, fabrics.counts()))).hexdigest()[:12]
     make = lambda fold: touch_learner(touch_dls(fabrics, fold, vectors), recipe, vectors.shape[1], loss)
-    return fit_folds(make, fit, folds or fabrics.folds(), tag=f'{recipe} {vectors.shape} {loss}', **kwargs).preds
+    return fit_folds(make, fit, folds or fabrics.folds(), tag=f'{recipe} {loss} data {data}', **kwargs).preds
 
-# %% ../nbs/20_touch.ipynb #e3d7ce18
+# %% ../nbs/20_touch.ipynb #fd6e8e32
 def _encoder_card(e): return dict(name=e.name, size=e.size, n_out=e.n_out, licence=getattr(e, 'licence', ''))
 
 def save_touch(
@@ -165,13 +168,13 @@ def save_touch(
 
 def _from_card(card):
     "An untrained model of the shape that a card describes"
-    recipe = Recipe(**card['parts'])
-    if card['recipe'] in RECIPES and RECIPES[card['recipe']] != recipe:
-        raise FabricError(f"recipe {card['recipe']!r} was saved as {recipe}, but here it is {RECIPES[card['recipe']]}; load it with the version that saved it")
-    e = card['encoder']
+    try: name, recipe, e, targets = card['recipe'], Recipe(**card['parts']), card['encoder'], as_targets([Target(*t) for t in card['targets']])
+    except (KeyError, TypeError, AttributeError) as err: raise FabricError(f"card.json does not describe a touch model ({type(err).__name__}: {err}); it needs recipe, parts, targets and encoder as save_touch writes them") from err
+    if RECIPES.get(name, recipe) != recipe:
+        raise FabricError(f"recipe {name!r} was saved as {recipe}, but here it is {RECIPES[name]}; load it with the version that saved it")
     encoder = e['n_out'] if e['name'] == 'vectors' else image_encoder(e['name'], pretrained=False)
-    model = touch_model(recipe, encoder, [Target(*t) for t in card['targets']], pretrained=False)
-    model.recipe = card['recipe']
+    model = touch_model(recipe, encoder, targets, pretrained=False)
+    model.recipe = name
     return model
 
 def load_touch(
@@ -183,7 +186,7 @@ def load_touch(
     model.card = card
     return model.eval()
 
-# %% ../nbs/20_touch.ipynb #438efb73
+# %% ../nbs/20_touch.ipynb #a25ef284
 FLAT = 4.7  # effective levels out of five, above which a prediction counts as "not sure"
 
 def effective_levels(
@@ -207,14 +210,19 @@ class TouchPrediction:
     def to_dict(self): return {t.name: self.value(j) for j,t in enumerate(self.targets)}
     def __repr__(self): return '\n'.join(_line(k, v) for k,v in self.to_dict().items())
     def plot(self, **kwargs):
-        d = self.to_dict()
-        return plot_touch(self.probs, [t.name for t in self.targets], sure=[v.get('sure', True) for v in d.values()], **kwargs)
+        "Bars of the levels; numbers stand above them"
+        d, rows = self.to_dict(), [j for j,t in enumerate(self.targets) if t.levels]
+        names = [self.targets[j].name for j in rows]
+        ax = plot_touch(self.probs[rows], names, sure=[d[n]['sure'] for n in names], **kwargs) if rows else plt.subplots(figsize=(4, .8))[1]
+        if not rows: ax.axis('off')
+        ax.set_title('   '.join(_line(k, v) for k,v in d.items() if 'value' in v), fontsize=10)
+        return ax
 
 def _line(name, v):
     if 'level' not in v: return f"{name:12s} {v['value']:.4g}"
     return f"{name:12s} level {v['level']} of {len(v['probs'])}" + ('' if v['sure'] else '  (not sure)') + f"   {'  '.join(f'{100*p:2.0f}%' for p in v['probs'])}"
 
-# %% ../nbs/20_touch.ipynb #bfad3623
+# %% ../nbs/20_touch.ipynb #ace350a1
 def predict_touch(
     image, # Photo: file, PIL image or uint8 array (h, w, 3)
     blend, # Label text, dict of shares or 12-number vector
@@ -222,8 +230,10 @@ def predict_touch(
 )->TouchPrediction:
     "How a fabric feels, from its photo and its blend"
     model = load_touch(model) if isinstance(model, (str, Path)) else model
-    vector = blend_vector(blend)
-    x = model.encoder.prepare(load_photo(image) if isinstance(image, (str, Path)) else image)
+    vector, training = blend_vector(blend), model.training
+    x = model.encoder.prepare(as_photo(image))
     device = next(model.parameters()).device
-    with torch.no_grad(): out = model.eval()(x[None].to(device), torch.from_numpy(vector)[None].to(device))
+    try:
+        with torch.no_grad(): out = model.eval()(x[None].to(device), torch.from_numpy(vector)[None].to(device))
+    finally: model.train(training)
     return TouchPrediction(activate(out.cpu(), model.targets)[0].numpy(), model.targets, blend_from_vector(vector))

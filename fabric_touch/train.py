@@ -6,10 +6,11 @@
 __all__ = ['LEVEL_LOSSES', 'OutOfFold', 'soft_cross_entropy', 'ranked_probability', 'TouchLoss', 'activate', 'freeze',
            'eval_frozen', 'KeepBest', 'trained', 'fit_learner', 'history', 'fit_folds']
 
-# %% ../nbs/08_train.ipynb #e228ec04
+# %% ../nbs/08_train.ipynb #0aa580d8
 import hashlib, json
 from collections import namedtuple
 from pathlib import Path
+from zipfile import BadZipFile
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from fastai.basics import *
@@ -158,7 +159,7 @@ def _fit_one(make, fit, fold, seed):
 def _predict(learn):
     with learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #22b48a5f
+# %% ../nbs/08_train.ipynb #9e74e03a
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -184,4 +185,7 @@ def _write_fold(file, preds, hist):
     with whole_file(file) as tmp: np.savez(tmp, preds=preds, history=hist.to_numpy(float), columns=np.array(list(hist), dtype=str))
 
 def _read_fold(file):
-    with np.load(file, allow_pickle=False) as z: return z['preds'], pd.DataFrame(z['history'], columns=list(z['columns']))
+    try:
+        with np.load(file, allow_pickle=False) as z: return z['preds'], pd.DataFrame(z['history'], columns=list(z['columns']))
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as e:
+        raise FabricError(f"{file}: not a finished fold, or damaged ({type(e).__name__}); remove it and the fold is trained again") from e

@@ -4,7 +4,7 @@ import os, random, signal, subprocess, sys, time
 import numpy as np, pytest, torch
 from PIL import Image
 from torch import nn
-from fabric_touch import embeds
+from fabric_touch import embeds, core
 from fabric_touch.core import FabricError
 from fabric_touch.embeds import EmbeddingStore, embed, picture_digest
 
@@ -362,7 +362,7 @@ def but(**changes): return type('Changed', (Toy,), changes)()
 def test_bad_encoders_and_items():
     x = fabrics(2)
     for e, items, kw, why in [(but(n_out=4), x, {}, 'its n_out promises'), (but(__call__=lambda s, x: x.mean((2, 3))*float('nan')), x, {}, 'NaN'),
-                              (but(prepare=lambda s, o: torch.zeros(3, 4 + int(o[0, 0, 0]) % 7, 4)), fabrics(9), {}, 'different shapes'), (Toy(), x[0], {}, 'give a list'), (Toy(), 'a.jpg', {}, 'give a list'),
+                              (but(prepare=lambda s, o: torch.zeros(3, 4 + int(np.asarray(o)[0, 0, 0]) % 7, 4)), fabrics(9), {}, 'different shapes'), (Toy(), x[0], {}, 'give a list'), (Toy(), 'a.jpg', {}, 'give a list'),
                               (Toy(), Image.fromarray(x[0]), {}, 'give a list'), (Toy(), x/255, {}, 'uint8'), (Toy(), x, dict(bs=0), 'bs is 0'), (Toy(), x, dict(store=EmbeddingStore(None, 'other', 3)), "the store is for 'other'"),
                               (Toy(), x, dict(store=EmbeddingStore(None, Toy.id, 5)), 'with 5 numbers')]:
         with pytest.raises(FabricError) as err: embed(e, items, **kw)
@@ -370,12 +370,13 @@ def test_bad_encoders_and_items():
 
 def test_bar_only_when_it_takes_long(monkeypatch, capsys):
     clock = [0.]
-    monkeypatch.setattr(embeds.time, 'perf_counter', lambda: clock[0])
+    monkeypatch.setattr(core.time, 'perf_counter', lambda: clock[0])
     seen = []
+    monkeypatch.setattr(core.sys.stdout, 'isatty', lambda: True, raising=False)
     monkeypatch.setattr('fastprogress.fastprogress.progress_bar', lambda seq, **kw: seen.append(len(seq)) or seq)
     for cost, n, progress, want in [(.01, 100, True, []), (.1, 100, True, [95]), (.1, 10, True, []), (.1, 100, False, []), (5, 1, True, []), (5, 3, True, [2])]:
         seen.clear(); out = []
-        for o in embeds._paced(list(range(n)), progress): out.append(o); clock[0] += cost
+        for o in core.paced(list(range(n)), progress): out.append(o); clock[0] += cost
         assert (out, seen) == (list(range(n)), want)
 
 @pytest.mark.stress
