@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from torch import nn
-from fastcore.script import Param, call_parse
+from fastcore.script import call_parse
 from fabric_touch.embeds import EmbeddingStore, embed
 
 
@@ -68,10 +68,10 @@ def bench_store(folder, n, repeats, ask=10_000, n_out=64):
 
 @call_parse
 def main(
-    photos:Param('How many photos to embed', int)=300,
-    vectors:Param('How many vectors to store', int)=1_000_000,
-    repeats:Param('Runs behind each median', int)=5,
-    json:Param('Where to write the figures', str)=None,
+    photos:int=300, # How many photos to embed
+    vectors:int=1_000_000, # How many vectors to store
+    repeats:int=5, # Runs behind each median
+    json:str=None, # Where to write the figures
 ):
     "What the embedding store saves, in one run"
     with tempfile.TemporaryDirectory() as folder:

@@ -2,12 +2,13 @@
 
     python benchmarks/fusion.py [--json FILE] [--reps 7]
 """
-import json, time
-from pathlib import Path
+import time
+from json import dumps
 from statistics import median
 import torch
 from torch import nn
-from fastcore.script import Param, call_parse
+from fastcore.script import call_parse
+from fabric_touch.core import whole_file
 from fabric_touch.fusion import Bilinear, OuterAttention
 
 def seconds(f, reps):
@@ -43,8 +44,8 @@ CASES = {f'bilinear 512x12, batch {b}': lambda b=b: bilinear(b) for b in (1, 64)
 
 @call_parse
 def main(
-    json_file:Param('Write the table here', str)=None,
-    reps:Param('Repetitions; the median counts', int)=7,
+    json:str=None, # Write the table here
+    reps:int=7, # Repetitions; the median counts
 ):
     "Time the fusions against PyTorch's own layers"
     torch.manual_seed(0)
@@ -56,5 +57,6 @@ def main(
         with torch.set_grad_enabled('backward' in name): t = [seconds(f, reps) for f in (plain, ours)]
         rows.append(dict(case=name, plain_ms=round(1e3*t[0], 2), ours_ms=round(1e3*t[1], 2), ratio=round(t[0]/t[1], 1), largest_relative_difference=diff))
         print('{case:50s} {plain_ms:9.2f} ms  {ours_ms:9.2f} ms  x {ratio:5.1f}  differ by {largest_relative_difference:.0e}'.format(**rows[-1]), flush=True)
-    where = dict(device='cuda' if torch.cuda.is_available() else 'cpu', threads=torch.get_num_threads(), torch=torch.__version__, gpu='not measured')
-    if json_file: Path(json_file).write_text(json.dumps(dict(where, rows=rows), indent=1))
+    where = dict(device='cpu', threads=torch.get_num_threads(), torch=torch.__version__, gpu='not measured')
+    if json:
+        with whole_file(json) as tmp: tmp.write_text(dumps(dict(where, rows=rows), indent=1))

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['plain_errors', 'ft_demo', 'ft_predict']
 
-# %% ../nbs/41_cli.ipynb #98778097
+# %% ../nbs/41_cli.ipynb #37293eed
 import sys, warnings
 from contextlib import nullcontext
 from functools import wraps
-from json import dumps, loads
+from json import dumps
 from pathlib import Path
-from fastcore.script import Param, call_parse, store_true
+from fastcore.script import call_parse, store_true
 from .core import FabricError, whole_file
 from .blends import format_blend
 
@@ -25,12 +25,12 @@ def plain_errors(f):
         except (FabricError, OSError) as e: sys.exit(f'{f.__name__}: {e}')
     return inner
 
-# %% ../nbs/41_cli.ipynb #a6404990
+# %% ../nbs/41_cli.ipynb #3191188a
 @call_parse
 @plain_errors
 def ft_demo(
-    out:Param("Folder to write to", str)='ft_demo_out',
-    quick:Param("Fewer fabrics, under a minute", store_true)=False,
+    out:str='ft_demo_out', # Folder to write to
+    quick:store_true=False, # Fewer fabrics, under a minute
 ):
     "Train a touch model on generated swatches, score it beside its baselines and predict one fabric"
     if Path(out).exists() and not Path(out).is_dir(): raise FabricError(f"{out} is a file; give a folder with --out")
@@ -38,7 +38,11 @@ def ft_demo(
     from fabric_touch.demo import run_demo
     run_demo(out, **(dict(n=600, steps=400) if quick else {}))
 
-# %% ../nbs/41_cli.ipynb #dfad9770
+# %% ../nbs/41_cli.ipynb #1c6d4678
+def _required(**options):
+    missing = ', '.join(f'--{k}' for k,v in options.items() if v is None)
+    if missing: raise FabricError(f"{missing} must be given; --help tells what they are")
+
 def _save(pred, record, json, png):
     "Write the prediction as JSON and picture, both or none"
     for path in filter(None, (json, png)):
@@ -47,18 +51,22 @@ def _save(pred, record, json, png):
     with whole_file(json) if json else nullcontext() as j, whole_file(png) if png else nullcontext() as p:
         if j: j.write_text(dumps(record, indent=1, ensure_ascii=False))
         if p: save_figure(pred.plot().figure, p)
+    for path in filter(None, (json, png)): print(f'wrote {path}')
 
+# %% ../nbs/41_cli.ipynb #17410745
 @call_parse
 @plain_errors
 def ft_predict(
-    model:Param("Folder of a touch model, such as ft_demo_out/model", str, required=True)=None,
-    image:Param("Photo of the fabric", str, required=True)=None,
-    blend:Param('Label text, such as "95% cotton 5% elastane"', str, required=True)=None,
-    json:Param("Also write the prediction to this file", str)=None,
-    png:Param("Also draw it into this picture", str)=None,
+    model:str=None, # Folder of a touch model, such as ft_demo_out/model (required)
+    image:str=None, # Photo of the fabric (required)
+    blend:str=None, # Label text, such as "95% cotton 5% elastane" (required)
+    json:str=None, # Also write the prediction to this file
+    png:str=None, # Also draw it into this picture
 ):
     "Predict how a fabric feels from its photo and its blend"
-    from fabric_touch.touch import predict_touch
-    pred = predict_touch(image, blend, model)
-    print(f'{format_blend(pred.blend)}\n{pred}')
-    _save(pred, dict(image=str(image), blend=pred.blend, model=str(model), touches=pred.to_dict()), json, png)
+    _required(model=model, image=image, blend=blend)
+    from fabric_touch.touch import load_touch, predict_touch
+    touch = load_touch(model)
+    pred, data = predict_touch(image, blend, touch), touch.card.get('data', 'data unknown')
+    print('\n'.join([format_blend(pred.blend), *(f'  note: {n}' for n in pred.blend.notes), str(pred), f'(recipe {touch.recipe}, trained on {data})']))
+    _save(pred, dict(image=str(image), blend=pred.blend, notes=list(pred.blend.notes), model=str(model), recipe=touch.recipe, trained_on=data, touches=pred.to_dict()), json, png)

@@ -6,8 +6,8 @@
 __all__ = ['TOUCHES', 'LEVELS', 'LEVEL_ENDS', 'FabricError', 'pick', 'need', 'seeded', 'default_device', 'paced', 'whole_file',
            'mend_folder', 'whole_folder']
 
-# %% ../nbs/00_core.ipynb #b5c375b8
-import importlib, os, random, shutil, sys, tempfile, time
+# %% ../nbs/00_core.ipynb #299df77e
+import importlib, os, random, secrets, shutil, sys, time
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
@@ -42,17 +42,19 @@ def need(
         if e.name != module.split('.')[0]: raise
         raise ImportError(f'{module!r} is needed for this; install it with: pip install "fabric_touch[{extra}]"') from e
 
-# %% ../nbs/00_core.ipynb #a6cf7a6e
+# %% ../nbs/00_core.ipynb #2f90338e
 @contextmanager
 def seeded(
     seed:int=0, # Any whole number
 ):
     "Run a block with Python, numpy and torch seeded, then put their random states back"
     import torch
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed); np.random.seed(seed % 2**32); torch.manual_seed(seed)
-    try: yield
-    finally: random.setstate(states[0]); np.random.set_state(states[1]); torch.set_rng_state(states[2])
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            random.seed(seed); np.random.seed(seed % 2**32); torch.manual_seed(seed)
+            yield
+    finally: random.setstate(states[0]); np.random.set_state(states[1])
 
 # %% ../nbs/00_core.ipynb #8efdf723
 def default_device(
@@ -79,7 +81,7 @@ def paced(
     rest = items[done:]
     yield from progress_bar(rest, leave=False) if len(rest)*spent > 2*done else rest
 
-# %% ../nbs/00_core.ipynb #4f23c6b2
+# %% ../nbs/00_core.ipynb #c9f4f5a6
 @contextmanager
 def whole_file(
     path:str|Path, # Where the file shall be
@@ -87,20 +89,17 @@ def whole_file(
     "Give a temporary path to write to; move it to `path` when the block ends well, remove it when not"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, tmp = tempfile.mkstemp(prefix=f'.{path.name[:80]}.', suffix=f'.tmp{path.suffix}', dir=path.parent)
-    os.close(fd)
+    tmp = _beside(path, f'.tmp{path.suffix}')
+    open(tmp, 'xb').close()
     try:
-        yield Path(tmp)
-        with open(tmp, 'rb') as f: os.fsync(f.fileno())
-        os.chmod(tmp, 0o666 & ~_umask())
+        yield tmp
+        with open(tmp, 'r+b') as f: os.fsync(f.fileno())
         os.replace(tmp, path)
-    finally: Path(tmp).unlink(missing_ok=True)
+    finally: tmp.unlink(missing_ok=True)
 
-def _umask():
-    mask = os.umask(0); os.umask(mask)
-    return mask
+def _beside(path, suffix): return path.with_name(f'.{path.name[:80]}.{secrets.token_hex(4)}{suffix}')
 
-# %% ../nbs/00_core.ipynb #44433d0c
+# %% ../nbs/00_core.ipynb #2d4e031a
 def _old(path): return path.with_name(f'.{path.name}.old')
 
 def mend_folder(
@@ -127,6 +126,7 @@ def _swap(tmp, path, tries=10):
         except OSError:
             if k == tries-1: raise
 
+# %% ../nbs/00_core.ipynb #61e98549
 @contextmanager
 def whole_folder(
     path:str|Path, # Where the folder shall be
@@ -134,10 +134,10 @@ def whole_folder(
     "Give a new folder to fill; it replaces `path` when the block ends well, and is removed when not"
     path = mend_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent))
+    tmp = _beside(path, '.tmp')
+    tmp.mkdir()
     try:
         yield tmp
-        os.chmod(tmp, 0o777 & ~_umask())
         _swap(tmp, path)
         shutil.rmtree(_old(path), ignore_errors=True)
     finally: shutil.rmtree(tmp, ignore_errors=True)

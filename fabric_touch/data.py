@@ -4,22 +4,22 @@
 
 # %% auto #0
 __all__ = ['Target', 'DATASETS', 'MAX_PIXELS', 'Number', 'as_targets', 'data_dir', 'has_data', 'upright', 'load_photo',
-           'as_photo', 'check_photos', 'Fabrics', 'read_fabrics', 'soft_labels', 'TensorBlend', 'TensorLabel',
+           'as_photo', 'square', 'check_photos', 'Fabrics', 'read_fabrics', 'soft_labels', 'TensorBlend', 'TensorLabel',
            'describe_label', 'BlendBlock', 'LabelBlock', 'show_batch', 'show_results', 'VectorDL', 'array_dls',
            'touch_dls', 'read_survey']
 
-# %% ../nbs/03_data.ipynb #b8f5da15
-import math, os, warnings
+# %% ../nbs/03_data.ipynb #75211e4a
+import math, os
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageOps
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from fastai.vision.all import *
-from .core import FabricError, LEVELS, TOUCHES, pick
-from .blends import FIBRES, Blend, BlendError, blend_from_vector, blend_vector, format_blend
+from .core import FabricError, TOUCHES, default_device, paced, pick
+from .blends import FIBRES, BlendError, blend_from_vector, blend_vector, format_blend
 
 # %% ../nbs/03_data.ipynb #d24f9843
 Target = namedtuple('Target', 'name levels mean std', defaults=(5, 0., 1.))
@@ -65,8 +65,8 @@ def has_data(
     try: return bool(data_dir(name))
     except FileNotFoundError: return False
 
-# %% ../nbs/03_data.ipynb #472f4dd4
-MAX_PIXELS = 100_000_000  # a 100-megapixel photo is welcome, more is refused
+# %% ../nbs/03_data.ipynb #6c571851
+MAX_PIXELS = 89_000_000  # about what Pillow itself takes for safe; more is refused
 
 def _eight_bits(img):
     "16-bit, 32-bit and float pictures in 8 bits"
@@ -89,6 +89,7 @@ def _is_file(path):
     try: return path.is_file()
     except (OSError, ValueError): return False
 
+# %% ../nbs/03_data.ipynb #eaa2abe5
 def load_photo(
     path:str|Path, # File of a picture, any format that Pillow reads
 )->PILImage: # RGB, upright
@@ -98,11 +99,9 @@ def load_photo(
     if not _is_file(path): raise FabricError(f"{str(path)[:200]}: no such file")
     if not path.stat().st_size: raise FabricError(f"{path}: the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with Image.open(path) as img:
-                if img.width*img.height > MAX_PIXELS: raise FabricError(f"{path}: claims {img.width} x {img.height} pixels; at most {MAX_PIXELS:,} are read")
-                return upright(img)
+        with Image.open(path) as img:
+            if img.width*img.height > MAX_PIXELS: raise FabricError(f"{path}: claims {img.width} x {img.height} pixels; at most {MAX_PIXELS:,} are read")
+            return upright(img)
     except FabricError: raise
     except Exception as e: raise FabricError(f"{path}: cannot be read as a picture ({type(e).__name__}: {e})") from e
 
@@ -117,7 +116,17 @@ def as_photo(
     what = f"an array {x.shape} of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
     raise FabricError(f"a photo is a file, a PIL image or a uint8 array (h, w, 3), not {what}")
 
-# %% ../nbs/03_data.ipynb #74eecc09
+# %% ../nbs/03_data.ipynb #182a9019
+def square(
+    img:Image.Image, # RGB
+    size:int, # Side in pixels
+)->PILImage: # (size, size)
+    "The middle square of a photo, resized: what every encoder is given, in training and in prediction"
+    side = min(img.size)
+    left, top = (img.width-side)//2, (img.height-side)//2
+    return PILImage(img.crop((left, top, left+side, top+side)).resize((size, size), Image.Resampling.BICUBIC))
+
+# %% ../nbs/03_data.ipynb #b65bffad
 def check_photos(
     paths, # Files of pictures
     n_workers:int=2, # Threads that decode
@@ -127,7 +136,8 @@ def check_photos(
         try: load_photo(path)
         except FabricError as e: return str(e)
     paths = list(dict.fromkeys(map(str, paths)))
-    with ThreadPoolExecutor(n_workers) as pool: found = list(pool.map(why, paths))
+    with ThreadPoolExecutor(n_workers) as pool:
+        found = [w for some in paced([paths[i:i+64] for i in range(0, len(paths), 64)]) for w in pool.map(why, some)]
     return pd.DataFrame([(p, w) for p,w in zip(paths, found) if w], columns=['path', 'why'])
 
 # %% ../nbs/03_data.ipynb #30c48053
@@ -145,7 +155,7 @@ class Fabrics:
     def images(self): return list(self.items.image)
     def take(self, idx): return replace(self, items=self.items.iloc[idx].reset_index(drop=True))
 
-# %% ../nbs/03_data.ipynb #2cf28cd8
+# %% ../nbs/03_data.ipynb #75a89cb3
 def _no(problem, mend): raise FabricError(f"{problem}; {mend}")
 
 def _vectors(df):
@@ -163,6 +173,7 @@ def _vectors(df):
         else: res[i] = known[key]
     return res, bad
 
+# %% ../nbs/03_data.ipynb #f8d634ce
 def _check_values(df, targets):
     "Levels are whole numbers in range, numbers are finite"
     for t in targets:
@@ -176,7 +187,7 @@ def _check_values(df, targets):
         df = df.assign(**{t.name: v})
     return df
 
-# %% ../nbs/03_data.ipynb #efcb0d73
+# %% ../nbs/03_data.ipynb #473ca975
 def _read_csv(path):
     "A CSV whose names stay names: a fabric called NA is a fabric; elsewhere NA and the like mean empty"
     names = ('fabric', 'image', 'blend')
@@ -190,6 +201,7 @@ def _source(source, root):
     try: return _read_csv(source), Path(root or Path(source).parent)
     except (ValueError, UnicodeError) as e: raise FabricError(f"{source}: cannot be read as a CSV ({str(e).strip()})") from e
 
+# %% ../nbs/03_data.ipynb #eedd556c
 def read_fabrics(
     source:str|Path|pd.DataFrame, # CSV or table with the columns above
     targets=TOUCHES, # Columns to predict: names (five levels) or `Number`s
@@ -247,7 +259,7 @@ def soft_labels(
     res = spread/spread.sum(-1, keepdims=True)
     return np.where(counts.sum(-1, keepdims=True) > 0, res, np.nan)
 
-# %% ../nbs/03_data.ipynb #a100a044
+# %% ../nbs/03_data.ipynb #2fee0594
 @patch
 def counts(self:Fabrics)->np.ndarray: # (n, targets, width)
     "How many raters gave each level, for every item and target; a number's mean in the first place"
@@ -266,6 +278,7 @@ def ratings(self:Fabrics)->np.ndarray: # (n, raters, targets), NaN where not rat
     wide = [self.values.pivot_table(index='fabric', columns='rater', values=t.name, dropna=False).reindex(self.items.fabric) for t in self.targets]
     return np.stack([w.to_numpy(float) for w in wide], -1)
 
+# %% ../nbs/03_data.ipynb #53743c1e
 @patch
 def labels(self:Fabrics,
     train=None, # Rows whose distribution is the prior; all if not given
@@ -289,28 +302,38 @@ def fit_targets(self:Fabrics,
         if not t.levels and np.isnan(y[:,j,0]).all(): _no(f"no fabric to learn from has a value for {t.name!r}", "bring some, or leave the target out")
     return tuple(t if t.levels else t._replace(mean=float(np.nanmean(y[:,j,0])), std=float(np.nanstd(y[:,j,0])) or 1.) for j,t in enumerate(self.targets))
 
-# %% ../nbs/03_data.ipynb #2046e423
+# %% ../nbs/03_data.ipynb #29f8e542
 @patch
 def groups(self:Fabrics,
     by:str='blend', # 'blend' or 'fabric'
 )->np.ndarray: # (n,) whole numbers; equal means: must stay in one fold
     "Which items must stay together"
-    key = pick(dict(blend=self.items[list(FIBRES)].round(4).apply(tuple, axis=1), fabric=self.items.fabric), by, 'grouping')
-    return pd.factorize(key)[0]
+    columns = pick(dict(blend=list(FIBRES), fabric=['fabric']), by, 'grouping')
+    return self.items[columns].round(4).groupby(columns, sort=False).ngroup().to_numpy()
 
 @patch
 def folds(self:Fabrics,
     n:int=5, # Number of folds
     by:str='blend', # 'blend' or 'fabric': what must stay together
     seed:int=42, # For the shuffle
+    stratify:str=None, # A target with levels, to spread evenly over the folds
 )->list: # Of (train rows, validation rows)
-    "Grouped folds, shuffled"
+    "Grouped folds, shuffled; stratified by a target's consensus level if asked for"
     g = self.groups(by)
     if not isinstance(n, int) or n < 2: _no(f"{n!r} is not a number of folds", "give a whole number, at least 2")
     if len(set(g)) < n: _no(f"{len(set(g))} different {by}s cannot be split into {n} folds", "bring more fabrics or ask for fewer folds (at least 2)")
-    return list(GroupKFold(n, shuffle=True, random_state=seed).split(g, groups=g))
+    kind = StratifiedGroupKFold if stratify else GroupKFold
+    return list(kind(n, shuffle=True, random_state=seed).split(g, self._consensus(stratify) if stratify else None, groups=g))
 
-# %% ../nbs/03_data.ipynb #2d21ec57
+# %% ../nbs/03_data.ipynb #5b9e993c
+@patch
+def _consensus(self:Fabrics, name):
+    "The rounded mean level of a target, 0 where nobody rated"
+    found = pick({t.name: (j, t.levels) for j,t in enumerate(self.targets) if t.levels}, name, 'target with levels')
+    c = self.counts()[:, found[0], :found[1]]
+    return np.rint(c @ np.arange(1, found[1]+1)/np.maximum(c.sum(1), 1)).astype(int)
+
+# %% ../nbs/03_data.ipynb #a0434dc9
 class TensorBlend(TensorBase):
     "(12,) shares, or (b, 12)"
     def show(self, ctx=None, **kwargs): return show_title(format_blend(blend_from_vector(self.cpu().numpy())), ctx=ctx, **kwargs)
@@ -341,6 +364,7 @@ def LabelBlock(
 
 def _grid(n, figsize=None): return get_grid(n, ncols=min(n, 3), figsize=figsize or (3.2*min(n, 3), 4.2*math.ceil(n/3)))
 
+# %% ../nbs/03_data.ipynb #ffab834e
 @dispatch
 def show_batch(x:tuple, y:TensorLabel, samples, ctxs=None, max_n=6, figsize=None, **kwargs):
     n = min(len(samples), max_n)
@@ -359,7 +383,7 @@ def _show_item(img, title, ctx):
     ctx.set_title(title, fontsize=8); ctx.axis('off')
     return ctx
 
-# %% ../nbs/03_data.ipynb #366086ba
+# %% ../nbs/03_data.ipynb #1a244068
 class VectorDL(TfmdDL):
     "Serves rows of tensors a whole batch at a time"
     def create_batches(self, samps):
@@ -373,16 +397,18 @@ def array_dls(
     "DataLoaders straight over arrays"
     sets = [torch.utils.data.TensorDataset(*(torch.as_tensor(np.asarray(a, np.float32)[i]) for a in arrays)) for i in fold]
     for s in sets: s.n_inp = len(arrays)-1
-    return DataLoaders(*[VectorDL(s, bs=min(bs, len(s)), shuffle=i==0, drop_last=i==0, num_workers=0) for i,s in enumerate(sets)])
+    dls = [VectorDL(s, bs=min(bs, len(s)), shuffle=i==0, drop_last=i==0, num_workers=0) for i,s in enumerate(sets)]
+    return DataLoaders(*dls, device=default_device())
 
 def _photo_dls(fabrics, y, targets, fold, bs, size):
     items = [dict(image=p, blend=b, label=l) for p,b,l in zip(fabrics.images, fabrics.blends, y)]
-    block = DataBlock([TransformBlock(type_tfms=load_photo, batch_tfms=IntToFloatTensor), BlendBlock(), LabelBlock(targets)], n_inp=2,
+    photo = TransformBlock(type_tfms=lambda p: square(as_photo(p), size), batch_tfms=IntToFloatTensor)
+    block = DataBlock([photo, BlendBlock(), LabelBlock(targets)], n_inp=2,
         get_x=[itemgetter('image'), itemgetter('blend')], get_y=itemgetter('label'),
-        splitter=lambda o: tuple(map(list, fold)), item_tfms=Resize(size, method=ResizeMethod.Crop))
+        splitter=lambda o: tuple(map(list, fold)))
     return block.dataloaders(items, bs=min(bs, len(fold[0])), num_workers=0)
 
-# %% ../nbs/03_data.ipynb #d4380d49
+# %% ../nbs/03_data.ipynb #219dad80
 def touch_dls(
     fabrics:Fabrics, # What to learn from
     fold:tuple=None, # (train rows, validation rows); the first of five grouped folds if not given
@@ -392,21 +418,23 @@ def touch_dls(
 )->DataLoaders: # Batches of (photo or vector, blend), label
     "DataLoaders with two inputs, photo or vector and blend"
     fold = fold or fabrics.folds()[0]
+    if len(fold[0]) < 2 or not len(fold[1]): _no(f"{len(fold[0])} fabrics to train on and {len(fold[1])} to validate on", "give at least two and one")
     y, targets = fabrics.labels(fold[0]), fabrics.fit_targets(fold[0])
     if vectors is not None and len(vectors) != len(fabrics): _no(f"{len(vectors)} vectors for {len(fabrics)} fabrics", "give one for each, in the same order")
-    if vectors is not None and not np.isfinite(np.asarray(vectors, float)).all(): _no("the vectors hold NaN or infinite numbers", "embed the photos again; a vector of numbers that are none teaches nothing")
+    if vectors is not None and not np.isfinite(np.asarray(vectors, float)).all(): _no("the vectors hold NaN or infinite numbers", "embed the photos again; NaN teaches nothing")
     if vectors is None and not all(fabrics.images): _no("these fabrics have no photos", "give a column 'image', or train the recipe 'blend', which needs none: vectors=np.zeros((n, 1))")
     dls = _photo_dls(fabrics, y, targets, fold, bs, size) if vectors is None else array_dls([vectors, fabrics.blends, y], fold, bs)
     dls.targets = targets
     return dls
 
-# %% ../nbs/03_data.ipynb #b359e322
+# %% ../nbs/03_data.ipynb #7d3ce63d
 def read_survey(
     folder:str|Path=None, # Folder with ratings.csv, blends.csv, folds.csv; found by `data_dir` if not given
 )->tuple: # (Fabrics, list of (train rows, validation rows))
     "The touch survey and its given folds"
     folder = Path(folder or data_dir('touch_survey'))
     blends, ratings, folds = (pd.read_csv(folder/f'{n}.csv', dtype=dict(fabric=str)) for n in ('blends', 'ratings', 'folds'))
-    fabrics = read_fabrics(ratings.merge(blends, on='fabric'))
-    fold = fabrics.items[['fabric']].merge(folds, on='fabric').fold.to_numpy()
+    fabrics = read_fabrics(ratings.merge(blends, on='fabric', how='left', validate='m:1'))
+    fold = fabrics.items[['fabric']].merge(folds, on='fabric', how='left', validate='1:1').fold.to_numpy()
+    if np.isnan(fold).any(): raise FabricError(f"{folder/'folds.csv'}: {int(np.isnan(fold).sum())} fabrics of ratings.csv stand in no fold")
     return fabrics, [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in sorted(set(fold))]

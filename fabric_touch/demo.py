@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['demo_fabrics', 'demo_vectors', 'demo_models', 'demo_scores', 'demo_model', 'demo_figure', 'write_report', 'run_demo']
 
-# %% ../nbs/22_demo.ipynb #a486c97b
+# %% ../nbs/22_demo.ipynb #7b96b2b9
 import json, time
 from functools import partial
 from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from .core import FabricError, seeded, whole_file
-from .blends import format_blend, blend_from_vector
+from .blends import format_blend
 from .swatches import make_swatches
 from .data import Fabrics, read_fabrics, touch_dls
 from .metrics import base_rate, most_frequent, one_person, score_dict, score_table, touch_scores
-from .plots import plot_scores, plot_swatches, save_figure
+from .plots import plot_scores, save_figure
 from .embeds import EmbeddingStore
 from .encoders import image_encoder
 from .touch import TouchPrediction, embed_fabrics, fit_touch, predict_touch, save_touch, touch_folds, touch_learner
@@ -63,7 +63,7 @@ def demo_scores(
     "Every metric of every model, with one person and the ceiling"
     return touch_scores(models | dict(one_person=one_person(fabrics.ratings()), ceiling=truth), fabrics.counts(), groups=fabrics.groups(), n_boot=300)
 
-# %% ../nbs/22_demo.ipynb #e077b141
+# %% ../nbs/22_demo.ipynb #8f02c346
 def demo_model(
     fabrics:Fabrics, # All of them
     vectors:np.ndarray, # (n, n_out)
@@ -73,10 +73,11 @@ def demo_model(
     "The model to keep: trained on all fabrics, as scored in the folds"
     every = np.arange(len(fabrics))
     with seeded(seed):
-        learn = touch_learner(touch_dls(fabrics, (every, every), vectors), 'mlb', encoder='swatch')
+        learn = touch_learner(touch_dls(fabrics, (every, every), vectors), 'mlb', encoder='swatch', keep_best=False)
         with learn.no_bar(), learn.no_logging(): fit_touch(learn, steps)
     return learn.model
 
+# %% ../nbs/22_demo.ipynb #bd6fd180
 def demo_figure(
     scores, # DataFrame of `demo_scores`
     swatch, # Swatches, the first of which is shown with its prediction
@@ -94,6 +95,7 @@ def demo_figure(
     pred.plot(ax=bars)
     return fig
 
+# %% ../nbs/22_demo.ipynb #c31fc487
 def write_report(
     out:Path, # Folder of the demo
     scores, # DataFrame of `demo_scores`
@@ -106,7 +108,7 @@ def write_report(
     with whole_file(out/'report.json') as tmp: tmp.write_text(json.dumps(report, indent=1))
     return report
 
-# %% ../nbs/22_demo.ipynb #bc9139c8
+# %% ../nbs/22_demo.ipynb #362247a8
 def run_demo(
     out:str|Path='ft_demo_out', # Folder for all that is written
     n:int=1500, # Fabrics to make
@@ -114,8 +116,8 @@ def run_demo(
     seed:int=0, # Of swatches and training
 )->dict: # The report
     "Make swatches, embed them once, train, score, save and predict"
-    out, start = Path(out), time.time()
-    step = lambda what: print(f'{time.time()-start:5.1f} s  {what}', flush=True)
+    out, start = Path(out), time.perf_counter()
+    step = lambda what: print(f'{time.perf_counter()-start:5.1f} s  {what}', flush=True)
     step(f'making {n} fabrics, 21 raters each'); fabrics, swatches = demo_fabrics(out, n, seed)
     step('embedding their photos, once');        vectors = demo_vectors(fabrics, out)
     step('training fused, blend and photo in five grouped folds'); models = demo_models(fabrics, vectors, steps, seed)
@@ -125,7 +127,7 @@ def run_demo(
     new = make_swatches(1, seed=seed+1)
     pred = predict_touch(new.images[0], new.blends[0], out/'model')
     save_figure(demo_figure(scores, new, pred, swatches.images[:12]), out/'report.png')
-    report = write_report(out, scores, time.time()-start, n=n, seed=seed, example=dict(blend=format_blend(pred.blend), touches=pred.to_dict()))
+    report = write_report(out, scores, time.perf_counter()-start, n=n, seed=seed, example=dict(blend=format_blend(pred.blend), touches=pred.to_dict()))
     step(f'done: {out}/report.json, report.png, model/')
     print(f"\nSpearman, out of fold, [95 % interval]\n{score_table(scores, 'spearman').to_string()}\n\nA fabric it never saw, {format_blend(pred.blend)}:\n{pred}")
     return report

@@ -175,7 +175,7 @@ def _keys(digests):
     bad = next((d for d in digests if not isinstance(d, str) or not re.fullmatch('[0-9a-fA-F]{32}', d)), digests)
     raise FabricError(f"a digest is 32 hexadecimal digits as picture_digest gives them, not {str(bad)[:60]!r}; give a list of them")
 
-# %% ../nbs/07_embeds.ipynb #095ab843
+# %% ../nbs/07_embeds.ipynb #de85d601
 @patch
 def _forget(self:EmbeddingStore): self._n, self._sorted, self._order, self._recent = 0, np.empty(0, 'S16'), np.empty(0, np.int64), {}
 
@@ -195,6 +195,7 @@ def _refresh(self:EmbeddingStore):
     self._n = n
     return self
 
+# %% ../nbs/07_embeds.ipynb #e27edfec
 @patch
 def _find(self:EmbeddingStore, keys):
     "Row of each key, -1 where there is none"
@@ -238,7 +239,7 @@ def get(self:EmbeddingStore,
         if bad.any(): raise FabricError(f"{self.folder}: row {at[part][bad][0]} was damaged after it was written; delete the folder, and its vectors are computed anew")
     return known, out
 
-# %% ../nbs/07_embeds.ipynb #e4808549
+# %% ../nbs/07_embeds.ipynb #2e3aac51
 @patch
 def add(self:EmbeddingStore,
     digests:list, # As `picture_digest` gives them
@@ -260,6 +261,7 @@ def add(self:EmbeddingStore,
     self._refresh()
     return len(new)
 
+# %% ../nbs/07_embeds.ipynb #ca973899
 @patch
 def _checked(self:EmbeddingStore, vectors, n):
     with np.errstate(over='ignore'): vectors = np.ascontiguousarray(vectors, '<f4')

@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['ENCODERS', 'ImageEncoder', 'timm_encoder', 'swatch_body', 'swatch_encoder', 'image_encoder']
 
-# %% ../nbs/10_encoders.ipynb #8568a09e
+# %% ../nbs/10_encoders.ipynb #191531b2
 import hashlib
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-import numpy as np, torch
+import torch
 from torch import nn
 import torchvision.transforms.functional as TF
-from .core import FabricError, pick
-from .data import as_photo
-from .checkpoints import CheckpointError, load_weights, read_state
+from .core import FabricError
+from .data import as_photo, square
+from .checkpoints import load_weights, read_state
 
-# %% ../nbs/10_encoders.ipynb #c5b0e109
+# %% ../nbs/10_encoders.ipynb #e90a8b7d
 class ImageEncoder(nn.Module):
     "A network from photos (b, 3, size, size) in 0..1 to vectors (b, n_out)"
     def __init__(self, body, name, size=224, mean=(.5,)*3, std=(.5,)*3, licence=''):
@@ -35,23 +35,27 @@ class ImageEncoder(nn.Module):
         return n
     def prepare(self, img):
         "The middle square of a photo (file, PIL image or uint8 (h, w, 3) array) as a tensor (3, size, size) in 0..1"
-        img = as_photo(img)
-        img = TF.center_crop(img, min(img.size))
-        return TF.to_tensor(TF.resize(img, [self.size]*2, TF.InterpolationMode.BICUBIC, antialias=True))
+        return TF.to_tensor(square(as_photo(img), self.size))
     @property
-    def id(self): return f'{self.name}-{self.size}-{_digest(self.body)}'
+    def id(self): return f'{self.name}-{self.size}-{_digest(self)}'
 
+# %% ../nbs/10_encoders.ipynb #827645db
 def _digest(module):
-    "A short digest of all weights: other weights, other name in the embedding store"
+    "A short digest of all weights, mean and std: another encoder, another name in the embedding store"
     h = hashlib.sha256()
-    for k,v in module.state_dict().items(): h.update(k.encode()); h.update(v.detach().cpu().contiguous().numpy().tobytes())
+    for k,v in [*module.state_dict().items(), *module.named_buffers()]:
+        h.update(k.encode()); h.update(v.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:12]
 
-# %% ../nbs/10_encoders.ipynb #e7e4d288
-def timm_encoder(name, pretrained):
+# %% ../nbs/10_encoders.ipynb #e23d12a4
+def timm_encoder(
+    name:str, # A name of timm, with or without the tag of its weights
+    pretrained:bool|str|Path, # As in `image_encoder`
+)->ImageEncoder:
     "Any timm network, without its classifier"
     import timm
     if not timm.is_model(name.split('.')[0]): _unknown(name, timm)
+    if '.' in name and name not in timm.list_pretrained(): raise FabricError(f"{name.split('.')[0]!r} has no weights {name.split('.', 1)[1]!r}; choose from: {', '.join(timm.list_pretrained(name.split('.')[0] + '.*'))}")
     try: body = timm.create_model(name, pretrained=pretrained is True, num_classes=0)
     except Exception as e:
         if pretrained is not True: raise
@@ -71,13 +75,15 @@ def _read(encoder, path):
     load_weights(encoder.body, {k: v for k,v in read_state(path).items() if k in own})
     return encoder
 
-# %% ../nbs/10_encoders.ipynb #ba89d33a
+# %% ../nbs/10_encoders.ipynb #fbea25bb
 def swatch_body():
     "The network of the `swatch` encoder: MobileNetV3-small and 128 numbers"
     import timm
     return nn.Sequential(timm.create_model('mobilenetv3_small_100', num_classes=0), nn.Linear(1024, 128))
 
-def swatch_encoder(pretrained):
+def swatch_encoder(
+    pretrained:bool|str|Path, # As in `image_encoder`
+)->ImageEncoder:
     "Our own small encoder for 96-pixel swatches"
     res = ImageEncoder(swatch_body().eval(), 'swatch', 96, (.5,)*3, (.25,)*3, 'Apache-2.0')
     if pretrained is False: return res

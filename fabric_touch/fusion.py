@@ -53,12 +53,12 @@ class MLB(nn.Module):
         a, b = self.img(self.norms[0](v)), self.blend(self.norms[1](p))   # (b, rank) each
         return torch.cat([a, b, a.tanh()*b.tanh()], 1)                    # (b, 3 * rank)
 
-# %% ../nbs/12_fusion.ipynb #b0af06ef
+# %% ../nbs/12_fusion.ipynb #67753bca
 class OuterAttention(nn.Module):
     "Self-attention over the rows of the outer product of v and p, without building attention tables"
     def __init__(self, dim=512, heads=8):
         super().__init__()
-        if dim % heads: raise FabricError(f"{heads} heads cannot share {dim} numbers; the blend vector's width must be a multiple of the heads")
+        if dim % heads: raise FabricError(f"{heads} heads cannot share {dim} numbers; the encoded blend's width, n_blend, must be a multiple of the heads")
         self.heads, plain = heads, nn.MultiheadAttention(dim, heads)
         self.in_proj_weight, self.in_proj_bias, self.out_proj = plain.in_proj_weight, plain.in_proj_bias, plain.out_proj
     def factors(self, v, p):

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['HEADS', 'MLPHead', 'MobileNetHead', 'head']
 
-# %% ../nbs/13_heads.ipynb #7fea6813
-import torch
+# %% ../nbs/13_heads.ipynb #5a3c640a
 from torch import nn
 from .core import FabricError, pick
 from .checkpoints import read_state
@@ -18,31 +17,31 @@ class MLPHead(nn.Sequential):
         if not isinstance(n_in, int): raise FabricError(f"an mlp head reads vectors, and this fusion gives a map of shape {tuple(n_in)}; use the head 'mobilenet'")
         super().__init__(nn.Dropout(p), nn.Linear(n_in, n_hidden), nn.GELU(), nn.Dropout(p), nn.Linear(n_hidden, n_out))
 
-# %% ../nbs/13_heads.ipynb #744addb9
-def _weights(pretrained):
+# %% ../nbs/13_heads.ipynb #51077b9f
+def _weights(weights):
     "A MobileNetV3-small's state dict from torchvision or a file"
     from torchvision.models import MobileNet_V3_Small_Weights
-    if pretrained is not True: return read_state(pretrained)
+    if weights is not True: return read_state(weights)
     try: return MobileNet_V3_Small_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
     except OSError as e:
-        raise FabricError(f"torchvision's mobilenet_v3_small weights could not be fetched ({e}); connect once, give a file with pretrained='mobilenet_v3_small.pth', "
-                          "or train from scratch with pretrained=False") from e
+        raise FabricError(f"torchvision's mobilenet_v3_small weights could not be fetched ({e}); connect once, give a file with weights='mobilenet_v3_small.pth', "
+                          "or train from scratch with weights=None") from e
 
 # %% ../nbs/13_heads.ipynb #1d475458
 def _quick_norms(net, momentum=.1):
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d): m.momentum = momentum
 
-# %% ../nbs/13_heads.ipynb #4d7d3427
+# %% ../nbs/13_heads.ipynb #c94e3f1d
 class MobileNetHead(nn.Module):
     "MobileNetV3-small over a map (b, 1, h, w), its last layer giving (b, n_out)"
-    def __init__(self, n_in, n_out, stem='repeat', pretrained=False):
+    def __init__(self, n_in, n_out, stem='repeat', weights=None):
         super().__init__()
         from torchvision.models import mobilenet_v3_small
         if isinstance(n_in, int): raise FabricError(f"a mobilenet head reads maps, and this fusion gives a vector of {n_in}; use the head 'mlp'")
         self.stem = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()) if stem == 'conv' else None
         self.mobilenet = mobilenet_v3_small()
-        if pretrained is not False: self.mobilenet.load_state_dict(_weights(pretrained)); self.mobilenet.requires_grad_(False)
+        if weights: self.mobilenet.load_state_dict(_weights(weights)); self.mobilenet.requires_grad_(False)
         else: _quick_norms(self.mobilenet)
         self.mobilenet.classifier[3] = nn.Linear(1024, n_out)          # the fourth layer, always trained
     def forward(self, x): return self.mobilenet(self.stem(x) if self.stem else x.expand(-1, 3, -1, -1))   # (b, 1, h, w) -> (b, n_out)

@@ -67,7 +67,7 @@ def imports(
     names = [n for c in cells(path) if lessons or is_exported(c) for n in _imported(_parse(path, c))]
     return {n.split('.')[1] for n in names if n.startswith(PACKAGE + '.')}
 
-# %% ../nbs/99_layers.ipynb #453a174d
+# %% ../nbs/99_layers.ipynb #a7d70fa6
 def graph(
     folder:str|Path, # Where the notebooks are
     lessons:bool=False, # Count the cells that are not exported as well?
@@ -92,6 +92,7 @@ def sideways(
     "Imports of one task (3x) by another"
     return [(n, m) for n, found in graph(folder, lessons=True).items() for m in found if n != m and n[0] == m[0] == '3']
 
+# %% ../nbs/99_layers.ipynb #b3817d97
 def check_layers(
     folder:str|Path, # Where the notebooks are
 )->int: # How many imports were looked at

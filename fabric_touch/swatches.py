@@ -7,7 +7,7 @@ __all__ = ['STRUCTURES', 'PATTERNS', 'FIELD', 'Surface', 'MIXES', 'FIBRE_TABLE',
            'draw_swatch', 'make_blends', 'Fibre', 'TouchRule', 'photo_part', 'blend_part', 'true_feel', 'rate',
            'level_probs', 'Swatches', 'make_swatches', 'structure_grid']
 
-# %% ../nbs/02_swatches.ipynb #b2ef9945
+# %% ../nbs/02_swatches.ipynb #ac09b5c5
 import colorsys, math, textwrap
 from collections import namedtuple
 from dataclasses import dataclass, fields
@@ -19,8 +19,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.special import ndtr, ndtri
 from fastcore.basics import patch
-from fastprogress.fastprogress import progress_bar
-from .core import TOUCHES, LEVELS, FabricError, pick, whole_folder
+from .core import FabricError, LEVELS, paced, pick, TOUCHES, whole_folder
 from .blends import FIBRES, blend_from_vector, blend_vector, format_blend
 
 # %% ../nbs/02_swatches.ipynb #026861f5
@@ -571,16 +570,16 @@ class Swatches:
         kinds, which = np.unique(self.blends, axis=0, return_inverse=True)
         return np.array([format_blend(blend_from_vector(b)) for b in kinds], dtype=object)[which.reshape(-1)]
 
-# %% ../nbs/02_swatches.ipynb #1706393d
+# %% ../nbs/02_swatches.ipynb #82bef86e
 def make_swatches(
     n:int=1000, # How many fabrics
     size:int=96, # Pixels a side, 32 to 1024
     seed:int=0, # Any whole number from 0
     raters:int=21, # Size of the panel
     start:int=0, # Number of the first fabric, to go on where another call ended
-    progress:bool=False, # Show a progress bar?
+    progress:bool=True, # Show a bar when it takes more than two seconds?
 )->Swatches: # n fabrics
-    "Draw fabrics, give each a blend, and have them felt"
+    "Draw fabrics, give each a blend, and have them rated"
     which, seed = _numbers(n, seed, start)
     size, raters = _whole('size', size, 32, 1024), _whole('raters', raters, 1)
     structure, blends = draw_structures(n, seed, start), make_blends(n, seed, start)
@@ -588,7 +587,7 @@ def make_swatches(
     truth = true_feel(photo, blend)
     images = np.empty((n, size, size, 3), np.uint8)
     rows = list(structure.itertuples())
-    for k,s in enumerate(progress_bar(rows) if progress else rows): images[k] = draw_swatch(s, size, seed)
+    for k,s in enumerate(paced(rows, progress)): images[k] = draw_swatch(s, size, seed)
     return Swatches(images, blends, rate(truth, raters, seed, start), photo, blend, truth, level_probs(truth), structure)
 
 # %% ../nbs/02_swatches.ipynb #151c048d

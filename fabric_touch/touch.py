@@ -7,26 +7,26 @@ __all__ = ['RECIPES', 'FLAT', 'Recipe', 'TouchModel', 'VectorsOnly', 'touch_mode
            'fit_touch', 'touch_folds', 'save_touch', 'load_touch', 'effective_levels', 'TouchPrediction',
            'predict_touch']
 
-# %% ../nbs/20_touch.ipynb #47af0f84
+# %% ../nbs/20_touch.ipynb #4e0bf4f6
 import hashlib
 from dataclasses import asdict, dataclass
-from functools import partial
+from numbers import Integral
 from pathlib import Path
 import matplotlib.pyplot as plt
-import numpy as np, pandas as pd, torch
+import numpy as np, torch
 from torch import nn
 from .core import FabricError, TOUCHES, default_device, pick
-from .blends import FIBRES, blend_vector, format_blend, blend_from_vector
+from .blends import FIBRES, blend_from_vector, blend_vector, parse_blend
 from .data import Fabrics, Target, as_photo, as_targets, touch_dls
 from .metrics import expected_level, predicted_level
 from .plots import plot_touch
 from .checkpoints import load_checkpoint, save_checkpoint
 from .embeds import embed
 from .train import TouchLoss, activate, eval_frozen, fit_folds, fit_learner, ranked_probability
-from .encoders import ImageEncoder, image_encoder
-from .mixture import BLEND_ENCODERS, blend_encoder
-from .fusion import FUSIONS, fusion
-from .heads import HEADS, head
+from .encoders import ENCODERS, image_encoder
+from .mixture import blend_encoder
+from .fusion import fusion
+from .heads import head
 
 # %% ../nbs/20_touch.ipynb #9e5a2425
 @dataclass(frozen=True)
@@ -43,22 +43,30 @@ RECIPES = dict(
     photo         = Recipe('raw',            'photo',           'mlp'),
     blend         = Recipe('log',            'blend',           'mlp'))
 
-# %% ../nbs/20_touch.ipynb #217e1e0e
+# %% ../nbs/20_touch.ipynb #91a0b32f
 class TouchModel(nn.Module):
     "Photo and blend in, logits (b, targets, width) out"
     def __init__(self, encoder, blend_encoder, fusion, head, targets=TOUCHES):
         super().__init__()
         self.encoder, self.blend_encoder, self.fusion, self.head = encoder, blend_encoder, fusion, head
-        self.targets, self.recipe = as_targets(targets), None
-    def from_vectors(self, v, blend):
+        self.targets, self.recipe, self.parts, self.head_args = as_targets(targets), None, None, {}
+    def from_vectors(self,
+        v:torch.Tensor,     # (b, n_img) image vectors
+        blend:torch.Tensor, # (b, 12) shares
+    )->torch.Tensor:        # (b, targets, width) logits
+        "What comes after the image encoder"
         out = self.head(self.fusion(v, self.blend_encoder(blend)))          # (b, n_img), (b, 12) -> (b, targets * width)
         return out.unflatten(1, (len(self.targets), -1))                    # (b, targets, width)
-    def forward(self, x, blend):
+    def forward(self,
+        x:torch.Tensor,     # (b, 3, h, w) photos in 0..1, or (b, n_img) stored vectors
+        blend:torch.Tensor, # (b, 12) shares
+    )->torch.Tensor:        # (b, targets, width) logits
+        "Photos or stored vectors, and blends"
         x, blend = x.as_subclass(torch.Tensor), blend.as_subclass(torch.Tensor)   # fastai's kinds of tensor do not multiply with each other
         return self.from_vectors(x if x.ndim == 2 else self.encoder(x), blend)
     def train(self, mode=True): return eval_frozen(super().train(mode))
 
-# %% ../nbs/20_touch.ipynb #2d332a25
+# %% ../nbs/20_touch.ipynb #a92a139e
 class VectorsOnly(nn.Module):
     "Stands for an encoder whose vectors are stored: knows their width, refuses photos"
     name, size, id = 'vectors', None, 'vectors'
@@ -68,9 +76,12 @@ class VectorsOnly(nn.Module):
 
 def _encoder(encoder):
     "An encoder from its name, from a width, or as it is"
-    if isinstance(encoder, int): return VectorsOnly(encoder)
-    return image_encoder(encoder) if isinstance(encoder, str) else encoder
+    if isinstance(encoder, Integral): return VectorsOnly(int(encoder))
+    if isinstance(encoder, str): return image_encoder(encoder)
+    if isinstance(encoder, nn.Module) and hasattr(encoder, 'n_out'): return encoder
+    raise FabricError(f"an encoder is a name, an ImageEncoder or the width of stored vectors, not {encoder!r}")
 
+# %% ../nbs/20_touch.ipynb #eb529381
 def touch_model(
     recipe:str|Recipe='mlb', # A name of `RECIPES`, or a recipe of one's own
     encoder='swatch', # Name of an image encoder, an `ImageEncoder`, or the width of stored vectors
@@ -86,18 +97,18 @@ def touch_model(
     reader = head(r.head, fused.n_out, len(targets)*max(t.levels or 1 for t in targets), **kwargs)
     model = TouchModel(encoder, blender, fused, reader, targets)
     model.recipe = recipe if isinstance(recipe, str) else next((k for k,v in RECIPES.items() if v == r), 'own')
-    model.parts = r
+    model.parts, model.head_args = r, kwargs
     return model
 
-# %% ../nbs/20_touch.ipynb #bd64fb33
+# %% ../nbs/20_touch.ipynb #46cdd3bd
 def level_rps(
     targets:tuple, # Of `Target`
 ):
-    "A fastai metric: mean ranked probability score over the targets that are levels"
-    def rps(pred, y):
+    "A fastai metric: mean ranked probability of the soft labels over the targets that are levels"
+    def label_rps(pred, y):
         scores = [ranked_probability(pred[:, j, :t.levels], y[:, j, :t.levels]).nanmean() for j,t in enumerate(targets) if t.levels]
         return torch.stack(scores).nanmean()
-    return rps
+    return label_rps
 
 def _check_width(dls, encoder):
     "Photos or vectors of the size that the encoder gives or takes"
@@ -107,6 +118,7 @@ def _check_width(dls, encoder):
     if x.ndim == 4 and encoder.size and x.shape[-1] != encoder.size:
         raise FabricError(f"photos of {x.shape[-1]} pixels for encoder {encoder.name!r}, which takes {encoder.size}; use touch_dls(…, size={encoder.size})")
 
+# %% ../nbs/20_touch.ipynb #ea80cd67
 def touch_learner(
     dls, # From `touch_dls`
     recipe:str|Recipe='mlb', # A name of `RECIPES`, or a recipe of one's own
@@ -121,7 +133,7 @@ def touch_learner(
     metrics = [level_rps(dls.targets)] if any(t.levels for t in dls.targets) else []
     return fit_learner(dls, model, TouchLoss(dls.targets, loss), metrics=metrics, **kwargs)
 
-# %% ../nbs/20_touch.ipynb #8672adde
+# %% ../nbs/20_touch.ipynb #1003f789
 def embed_fabrics(
     fabrics:Fabrics, # With photos
     encoder='swatch', # Name of an image encoder, or an `ImageEncoder`
@@ -129,16 +141,17 @@ def embed_fabrics(
 )->np.ndarray: # (n, n_out)
     "The image vectors of all fabrics, each photo encoded once"
     if not all(fabrics.images): raise FabricError("these fabrics have no photos to embed; give the table a column 'image'")
-    return np.asarray(embed(_encoder(encoder), fabrics.images, store))
+    return np.asarray(embed(_encoder(encoder).to(default_device()), fabrics.images, store))
 
 def fit_touch(
     learn, # From `touch_learner`
     steps:int=800, # About how many batches to train on
     lr:float=5e-3, # Highest learning rate of the cycle
 ):
-    "Fit for about `steps` batches with one cycle"
+    "One cycle of about `steps` batches, in 2 to 60 epochs"
     learn.fit_one_cycle(max(2, min(60, round(steps/len(learn.dls.train)))), lr)
 
+# %% ../nbs/20_touch.ipynb #6b6ab234
 def touch_folds(
     fabrics:Fabrics, # What to learn from
     vectors:np.ndarray, # (n, n_out) stored embeddings
@@ -149,12 +162,19 @@ def touch_folds(
     **kwargs
 )->np.ndarray: # (n, targets, width) out-of-fold predictions
     "Predictions for every fabric from a model that saw neither it nor its blend; further arguments go to `fit_folds`"
+    how = f"{getattr(fit, 'func', fit).__qualname__} {getattr(fit, 'keywords', {})}"
     data = hashlib.sha256(b''.join(np.ascontiguousarray(a, np.float32).tobytes() for a in (vectors, fabrics.blends, fabrics.counts()))).hexdigest()[:12]
-    make = lambda fold: touch_learner(touch_dls(fabrics, fold, vectors), recipe, vectors.shape[1], loss)
-    return fit_folds(make, fit, folds or fabrics.folds(), tag=f'{recipe} {loss} data {data}', **kwargs).preds
+    make = lambda fold: touch_learner(touch_dls(fabrics, fold, vectors), recipe, vectors.shape[1], loss, keep_best=False)
+    return fit_folds(make, fit, folds or fabrics.folds(), tag=f'{recipe} {loss} {[t.name for t in fabrics.targets]} {how} data {data}', **kwargs).preds
 
-# %% ../nbs/20_touch.ipynb #fd6e8e32
-def _encoder_card(e): return dict(name=e.name, size=e.size, n_out=e.n_out, licence=getattr(e, 'licence', ''))
+# %% ../nbs/20_touch.ipynb #6046851e
+def _encoder_card(e):
+    "What an encoder is, for the card: the name it can be built from, and what its photos must look like"
+    import timm
+    if e.name != 'vectors' and e.name not in ENCODERS and not timm.is_model(e.name.split('.')[0]):
+        raise FabricError(f"encoder {e.name!r} cannot be built again by name when the model is loaded; use one that image_encoder gives")
+    mean, std = ([round(float(x), 6) for x in getattr(e, k).flatten()] if hasattr(e, k) else None for k in ('mean', 'std'))
+    return dict(name=e.name, size=e.size, n_out=e.n_out, mean=mean, std=std, licence=getattr(e, 'licence', ''))
 
 def save_touch(
     model:TouchModel, # Trained
@@ -162,7 +182,8 @@ def save_touch(
     **card # More for the card, such as scores or data; JSON types
 )->Path: # The folder
     "Save a touch model as safetensors and a card"
-    base = dict(kind='touch', recipe=model.recipe, parts=asdict(model.parts), fibres=list(FIBRES), targets=[list(t) for t in model.targets],
+    if not model.parts: raise FabricError("this model does not know its recipe and could not be loaded again; build it with touch_model, which also takes a Recipe of one's own")
+    base = dict(kind='touch', recipe=model.recipe, parts=asdict(model.parts), head_args=model.head_args, fibres=list(FIBRES), targets=[list(t) for t in model.targets],
                 encoder=_encoder_card(model.encoder))
     return save_checkpoint(folder, model, base | card)
 
@@ -173,10 +194,14 @@ def _from_card(card):
     if RECIPES.get(name, recipe) != recipe:
         raise FabricError(f"recipe {name!r} was saved as {recipe}, but here it is {RECIPES[name]}; load it with the version that saved it")
     encoder = e['n_out'] if e['name'] == 'vectors' else image_encoder(e['name'], pretrained=False)
-    model = touch_model(recipe, encoder, targets, pretrained=False)
+    model = touch_model(recipe, encoder, targets, pretrained=False, **{k: v for k,v in card.get('head_args', {}).items() if k != 'weights'})
+    here = _encoder_card(model.encoder)
+    bad = [f"{k} {e.get(k)} there and {here[k]} here" for k in ('size', 'mean', 'std', 'n_out') if e.get(k) != here[k]]
+    if bad: raise FabricError(f"encoder {e['name']!r} is not the one the model was trained with: {', '.join(bad)}; load it with the versions on its card")
     model.recipe = name
     return model
 
+# %% ../nbs/20_touch.ipynb #741d3226
 def load_touch(
     folder:str|Path, # From `save_touch`
     **expect # What the card must say, e.g. recipe='mlb'
@@ -186,7 +211,7 @@ def load_touch(
     model.card = card
     return model.eval()
 
-# %% ../nbs/20_touch.ipynb #a25ef284
+# %% ../nbs/20_touch.ipynb #e9e55141
 FLAT = 4.7  # effective levels out of five, above which a prediction counts as "not sure"
 
 def effective_levels(
@@ -195,6 +220,7 @@ def effective_levels(
     "exp of the entropy: how many levels a distribution really spreads over"
     return np.exp(-(probs*np.log(np.clip(probs, 1e-12, 1))).sum(-1))
 
+# %% ../nbs/20_touch.ipynb #64bcd659
 @dataclass
 class TouchPrediction:
     "What a model says of one fabric"
@@ -222,7 +248,9 @@ def _line(name, v):
     if 'level' not in v: return f"{name:12s} {v['value']:.4g}"
     return f"{name:12s} level {v['level']} of {len(v['probs'])}" + ('' if v['sure'] else '  (not sure)') + f"   {'  '.join(f'{100*p:2.0f}%' for p in v['probs'])}"
 
-# %% ../nbs/20_touch.ipynb #ace350a1
+# %% ../nbs/20_touch.ipynb #be2f545c
+def _read_blend(blend): return parse_blend(blend) if isinstance(blend, str) else blend_from_vector(blend_vector(blend))
+
 def predict_touch(
     image, # Photo: file, PIL image or uint8 array (h, w, 3)
     blend, # Label text, dict of shares or 12-number vector
@@ -230,10 +258,10 @@ def predict_touch(
 )->TouchPrediction:
     "How a fabric feels, from its photo and its blend"
     model = load_touch(model) if isinstance(model, (str, Path)) else model
-    vector, training = blend_vector(blend), model.training
+    read, training = _read_blend(blend), model.training
     x = model.encoder.prepare(as_photo(image))
     device = next(model.parameters()).device
     try:
-        with torch.no_grad(): out = model.eval()(x[None].to(device), torch.from_numpy(vector)[None].to(device))
+        with torch.no_grad(): out = model.eval()(x[None].to(device), torch.from_numpy(blend_vector(read))[None].to(device))
     finally: model.train(training)
-    return TouchPrediction(activate(out.cpu(), model.targets)[0].numpy(), model.targets, blend_from_vector(vector))
+    return TouchPrediction(activate(out.cpu(), model.targets)[0].numpy(), model.targets, read)

@@ -6,7 +6,7 @@
 __all__ = ['LEVEL_LOSSES', 'OutOfFold', 'soft_cross_entropy', 'ranked_probability', 'TouchLoss', 'activate', 'freeze',
            'eval_frozen', 'KeepBest', 'trained', 'fit_learner', 'history', 'fit_folds']
 
-# %% ../nbs/08_train.ipynb #0aa580d8
+# %% ../nbs/08_train.ipynb #a9fd64ca
 import hashlib, json
 from collections import namedtuple
 from pathlib import Path
@@ -15,9 +15,9 @@ import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from fastai.basics import *
 from fastai.callback.all import *
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from .core import FabricError, paced, pick, seeded, whole_file
-from .data import Target, as_targets
+from .data import as_targets
 
 # %% ../nbs/08_train.ipynb #69452652
 def soft_cross_entropy(
@@ -35,7 +35,7 @@ def ranked_probability(
     gap = (logits.softmax(-1) - y).cumsum(-1)[..., :-1]
     return gap.square().mean(-1)
 
-# %% ../nbs/08_train.ipynb #2dd24ba3
+# %% ../nbs/08_train.ipynb #59724984
 LEVEL_LOSSES = dict(soft_ce=soft_cross_entropy, rps=ranked_probability,
                     soft_ce_rps=lambda p,y: soft_cross_entropy(p,y) + 4*ranked_probability(p,y))
 
@@ -45,11 +45,11 @@ class TouchLoss(nn.Module):
     def one(self, t, p, y):
         rated = ~y[:, 0].isnan()
         p, y = p[rated], y[rated]
-        if not len(y): return p.sum()                     # nobody rated this target in the batch: no loss, no gradient
         if t.levels: return self.level_loss(p[:, :t.levels], y[:, :t.levels]).mean()
         return F.smooth_l1_loss(p[:, 0], (y[:, 0]-t.mean)/t.std)
     def forward(self, pred, y):
-        return torch.stack([self.one(t, pred[:, j].float(), y[:, j]) for j,t in enumerate(self.targets)]).mean()
+        rated = [self.one(t, pred[:, j].float(), y[:, j]) for j,t in enumerate(self.targets) if not y[:, j, 0].isnan().all()]
+        return torch.stack(rated).mean() if rated else pred.sum()*(0 if pred.requires_grad else float('nan'))
     def activation(self, pred): return activate(pred, self.targets)
     def decodes(self, pred): return pred
 
@@ -80,20 +80,23 @@ def eval_frozen(
         if ps and not any(p.requires_grad for p in ps): m.eval()
     return model
 
-# %% ../nbs/08_train.ipynb #ec5f9a0b
+# %% ../nbs/08_train.ipynb #28f2c394
 class KeepBest(Callback):
     "Keep the best weights, in memory and in a safetensors file if given, and load them when training ends; stop when nothing improves"
     order = 60   # after the recorder
-    def __init__(self, monitor='valid_loss', path=None, patience=0): store_attr(); self.rows, self.state = [], None
+    def __init__(self, monitor='valid_loss', path=None, patience=0, restore=True): store_attr(); self.rows, self.state = [], None
+    def before_fit(self): self.fresh = True
     def before_train(self):
-        if self.epoch: return
+        if not self.fresh: return
         self.rows, self.state, self.best, self.best_epoch, self.names = [], None, float('inf'), 0, list(self.recorder.metric_names[1:-1])
+        self.fresh, self.finite = False, False
     def after_train(self): self.fitted = not hasattr(self, 'lr_finder')
     def after_epoch(self):
         if not getattr(self, 'fitted', False): return      # validate() and get_preds() come here too
         self.fitted = False
         self.rows.append(list(self.recorder.values[-1]))
         value = self.rows[-1][self.names.index(self.monitor)]
+        self.finite |= bool(np.isfinite(self.rows[-1][0]))
         if value < self.best: self._keep(value)
         if self.patience and self.epoch-self.best_epoch >= self.patience: raise CancelFitException
     def _keep(self, value):
@@ -102,16 +105,18 @@ class KeepBest(Callback):
         if self.path:
             with whole_file(self.path) as tmp: save_model(self.model, str(tmp))
     def after_fit(self):
-        if self.state: self.model.load_state_dict(self.state)
+        if self.rows and not self.fresh and not self.finite: raise FabricError("the training loss was not a number in any epoch; use a lower learning rate, or look for NaN in the data")
+        if self.restore and self.state: self.model.load_state_dict(self.state)
         self.state = None
 
+# %% ../nbs/08_train.ipynb #8d3ee1f3
 def trained(
     model:nn.Module, # Any model
 )->list: # One group of parameters
     "The parameters that need gradients, as fastai's splitter"
     return [[p for p in model.parameters() if p.requires_grad]]
 
-# %% ../nbs/08_train.ipynb #9f697273
+# %% ../nbs/08_train.ipynb #7c16db92
 @delegates(Learner.__init__)
 def fit_learner(
     dls, # DataLoaders
@@ -119,10 +124,11 @@ def fit_learner(
     loss_func, # For instance a `TouchLoss`
     path:str|Path=None, # Also keep the best weights in this safetensors file
     patience:int=0, # Stop after so many epochs without improvement; 0 never
+    keep_best:bool=True, # End with the best epoch's weights; False: with the last epoch's
     **kwargs
 )->Learner: # Ready to fit
     "A fastai Learner with our defaults: AdamW over what needs gradients, best weights kept"
-    cbs = [KeepBest(path=path, patience=patience), *L(kwargs.pop('cbs', None))]
+    cbs = [KeepBest(path=path, patience=patience, restore=keep_best), *L(kwargs.pop('cbs', None))]
     kwargs = dict(splitter=trained, train_bn=False, wd=.05, opt_func=Adam) | kwargs
     learn = Learner(dls, model, loss_func, cbs=cbs, **kwargs)
     learn._xtra = []          # a Learner passes its model's attributes on as its own, and warns when a callback uses one of their names
@@ -159,7 +165,7 @@ def _fit_one(make, fit, fold, seed):
 def _predict(learn):
     with learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #9e74e03a
+# %% ../nbs/08_train.ipynb #0063998d
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -177,13 +183,14 @@ def fit_folds(
         preds, hist = _fit_one(make, fit, fold, seed+k)
         parts.append((preds, hist.assign(fold=k)))
         if file: _write_fold(file, *parts[-1])
-    res = np.full((max(map(max, (v for _,v in folds)))+1, *parts[0][0].shape[1:]), np.nan, np.float32)
+    res = np.full((max(int(np.max(i)) for f in folds for i in f)+1, *parts[0][0].shape[1:]), np.nan, np.float32)
     for (_,valid),(p,_) in zip(folds, parts): res[valid] = p
     return OutOfFold(res, pd.concat([h for _,h in parts], ignore_index=True))
 
 def _write_fold(file, preds, hist):
     with whole_file(file) as tmp: np.savez(tmp, preds=preds, history=hist.to_numpy(float), columns=np.array(list(hist), dtype=str))
 
+# %% ../nbs/08_train.ipynb #1f1f828b
 def _read_fold(file):
     try:
         with np.load(file, allow_pickle=False) as z: return z['preds'], pd.DataFrame(z['history'], columns=list(z['columns']))
