@@ -38,10 +38,12 @@ def ft_demo(
     from fabric_touch.demo import run_demo
     run_demo(out, **(dict(n=600, steps=400) if quick else {}))
 
-# %% ../nbs/41_cli.ipynb #1c6d4678
-def _required(**options):
+# %% ../nbs/41_cli.ipynb #971f1011
+def _required(command, **options):
     missing = ', '.join(f'--{k}' for k,v in options.items() if v is None)
-    if missing: raise FabricError(f"{missing} must be given; --help tells what they are")
+    if not missing: return
+    print(f"usage: {command} --help tells what it needs; missing: {missing}", file=sys.stderr)
+    sys.exit(2)
 
 def _save(pred, record, json, png):
     "Write the prediction as JSON and picture, both or none"
@@ -53,7 +55,7 @@ def _save(pred, record, json, png):
         if p: save_figure(pred.plot().figure, p)
     for path in filter(None, (json, png)): print(f'wrote {path}')
 
-# %% ../nbs/41_cli.ipynb #17410745
+# %% ../nbs/41_cli.ipynb #18ed8044
 @call_parse
 @plain_errors
 def ft_predict(
@@ -64,7 +66,7 @@ def ft_predict(
     png:str=None, # Also draw it into this picture
 ):
     "Predict how a fabric feels from its photo and its blend"
-    _required(model=model, image=image, blend=blend)
+    _required('ft_predict', model=model, image=image, blend=blend)
     from fabric_touch.touch import load_touch, predict_touch
     touch = load_touch(model)
     pred, data = predict_touch(image, blend, touch), touch.card.get('data', 'data unknown')

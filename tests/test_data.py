@@ -308,7 +308,7 @@ def test_users_files_are_never_modified(broken):
     before = look()
     with pytest.raises(FabricError): read_fabrics(broken/'fabrics.csv')
     f = read_fabrics(broken/'fabrics.csv', skip_bad=True)
-    touch_dls(f, ([0], [1]), bs=1, size=32).one_batch()
+    touch_dls(f, ([0, 1], [0, 1]), bs=1, size=32).one_batch()
     embed_fabrics(f)
     assert look() == before
 

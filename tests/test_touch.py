@@ -1,5 +1,5 @@
 "One contract for every recipe: shapes, gradients, what is frozen, what is saved, what comes back the same."
-import random
+import dataclasses, random
 
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
@@ -360,20 +360,22 @@ def test_the_level_is_the_rounded_mean_or_says_why():
 
 def test_folds_go_on_after_a_stop(fabrics, tmp_path):
     vectors, folds, fitted = np.random.default_rng(0).standard_normal((24, 6)), fabrics.folds(3), []
-    def fit(learn, stop_at=None):
-        if len(fitted) == stop_at: raise KeyboardInterrupt
+    stop_at = []
+    def fit(learn):
+        if len(fitted) in stop_at: raise KeyboardInterrupt
         fitted.append(1); learn.fit_one_cycle(2, 1e-2)
     whole = touch_folds(fabrics, vectors, 'mlb', folds, fit)
     assert whole.shape == (24, 4, 5) and np.isfinite(whole).all() and len(fitted) == 3
     np.testing.assert_allclose(whole.sum(-1), 1, atol=1e-5)
-    fitted.clear()
-    with pytest.raises(KeyboardInterrupt): touch_folds(fabrics, vectors, 'mlb', folds, lambda l: fit(l, 2), folder=tmp_path/'f')
+    fitted.clear(); stop_at.append(2)
+    with pytest.raises(KeyboardInterrupt): touch_folds(fabrics, vectors, 'mlb', folds, fit, folder=tmp_path/'f')
+    stop_at.clear()
     torch.rand(5); np.random.rand(5)
     np.testing.assert_array_equal(touch_folds(fabrics, vectors, 'mlb', folds, fit, folder=tmp_path/'f'), whole)
     assert len(fitted) == 3                                                    # two before the stop, one after
     np.testing.assert_array_equal(touch_folds(fabrics, vectors, 'mlb', folds, fit, folder=tmp_path/'f'), whole)
     assert len(fitted) == 3
-    for other in (dict(recipe='blend'), dict(folds=fabrics.folds(2)), dict(loss='rps'), dict(seed=1)):
+    for other in (dict(recipe='blend'), dict(folds=fabrics.folds(2)), dict(loss='rps'), dict(seed=1), dict(fit=lambda l: fit(l))):
         with pytest.raises(FabricError, match='holds another experiment'): touch_folds(fabrics, vectors, **{**dict(recipe='mlb', folds=folds, fit=fit, folder=tmp_path/'f'), **other})
 
 def test_stored_folds_belong_to_their_data(fabrics, tmp_path):
@@ -405,3 +407,17 @@ def test_a_model_never_saw_what_it_predicts(fabrics):
     a, b = (touch_folds(f, vectors, 'mlb', folds, fit) for f in (fabrics, other))
     np.testing.assert_array_equal(a[folds[1][1]], b[folds[1][1]])
     assert not np.allclose(a[folds[0][1]], b[folds[0][1]])
+
+def test_the_scored_fold_chooses_nothing(fabrics):
+    "Other ratings of the rows left out leave their predictions as they were"
+    vectors, fold = np.random.default_rng(0).standard_normal((24, 6)), fabrics.folds(3)[0]
+    def predictions(f): return touch_folds(f, vectors, 'mlb', [fold], lambda l: l.fit_one_cycle(6, 5e-2))[fold[1]]
+    other, left_out = dataclasses.replace(fabrics, values=fabrics.values.copy()), set(fabrics.items.fabric.iloc[fold[1]])
+    rows = other.values.fabric.isin(left_out)
+    other.values.loc[rows, list(TOUCHES)] = 6 - other.values.loc[rows, list(TOUCHES)]
+    assert not np.array_equal(other.counts(), fabrics.counts())
+    np.testing.assert_array_equal(predictions(other), predictions(fabrics))
+
+def test_a_rate_that_is_too_high_is_said(fabrics):
+    dls = touch_dls(fabrics, vectors=np.random.default_rng(0).standard_normal((24, 6)), bs=8)
+    with pytest.raises(FabricError, match='lower learning rate'): touch_learner(dls, 'mlb', 6).fit(2, 1e30)
