@@ -341,8 +341,8 @@ def _load(folder, make_model, expect):
     model.load_state_dict(tensors)
     return model, card
 
-# %% ../nbs/06_checkpoints.ipynb #37ee1774
-_CONVERT = ("If you trust where it comes from, convert it once, on a machine you can spare: torch.load(path, weights_only=False), then "
+# %% ../nbs/06_checkpoints.ipynb #2ad16819
+_CONVERT = ("If you trust where it comes from, convert it once, with the program that made it and on a machine you can spare: "
             "torch.save(model.state_dict(), 'weights.pth'); numbers alone are read here.")
 
 def _claims(path, zipped):

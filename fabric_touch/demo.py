@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['demo_fabrics', 'demo_vectors', 'demo_models', 'demo_scores', 'demo_model', 'demo_figure', 'write_report', 'run_demo']
 
-# %% ../nbs/22_demo.ipynb #7b96b2b9
-import json, time
+# %% ../nbs/22_demo.ipynb #7f24831f
+import json, re, time
 from functools import partial
 from pathlib import Path
 import matplotlib.pyplot as plt
@@ -21,16 +21,22 @@ from .embeds import EmbeddingStore
 from .encoders import image_encoder
 from .touch import TouchPrediction, embed_fabrics, fit_touch, predict_touch, save_touch, touch_folds, touch_learner
 
-# %% ../nbs/22_demo.ipynb #de0bcffb
+# %% ../nbs/22_demo.ipynb #fb55fcb7
+def _ours(folder):
+    "Whether a folder holds the demo's own swatches and nothing else, told by the names of the pictures"
+    return folder.is_dir() and {p.name for p in folder.iterdir()} <= {'images', 'fabrics.csv'} and \
+        all(re.fullmatch(r's\d+-\d+\.png', p.name) for p in (folder/'images').glob('*'))
+
 def demo_fabrics(
     out:Path, # Folder of the demo
     n:int=1500, # Fabrics
     seed:int=0, # Of the generator
 )->tuple: # (Fabrics, Swatches)
     "Generated fabrics, written to `out/swatches` and read back; only the demo's own files are replaced"
-    swatches, folder = make_swatches(n, seed=seed), out/'swatches'
-    ours = not folder.exists() or {p.name for p in folder.iterdir()} <= {'images', 'fabrics.csv'}
-    if not ours: raise FabricError(f"{folder} holds files that are not the demo's; give another folder with --out")
+    folder = out/'swatches'
+    free = not out.exists() or all(p.name.startswith('.') for p in out.iterdir())
+    if not (free or _ours(folder)): raise FabricError(f"{out} is not empty, and {folder} is not what an earlier demo wrote; give another folder with --out")
+    swatches = make_swatches(n, seed=seed)
     return read_fabrics(swatches.write(folder, kind='ratings', overwrite=True)), swatches
 
 def demo_vectors(

@@ -310,7 +310,7 @@ def _pictures(items):
     if isinstance(items, (str, Path, Image.Image)) or getattr(items, 'ndim', 4) == 3: raise FabricError("one picture was given; give a list of them: [picture]")
     return list(items)
 
-# %% ../nbs/07_embeds.ipynb #849a3566
+# %% ../nbs/07_embeds.ipynb #876e9099
 def embed(
     encoder, # `id`, `n_out`, `prepare(picture)`, and a call on (b, 3, h, w) giving (b, n_out)
     items, # Files, PIL images, or uint8 arrays (h, w, 3)
@@ -327,7 +327,7 @@ def embed(
         raise FabricError(f"the store is for {store.encoder_id!r} with {store.n_out} numbers, the encoder is {name!r} with {encoder.n_out}; open a store for it")
     digests = [picture_digest(x) for x in paced(items, progress)]
     new = list({d: x for d,x,k in zip(digests, items, store.has(digests)) if not k}.items())   # each once
-    if any(isinstance(x, (str, Path)) for _,x in new): from fabric_touch.data import load_photo   # slow to import: not to be timed with the first batch
+    if new: import fabric_touch.data   # slow to import: not to be timed with the first batch
     with _evaluating(encoder):
         for batch in paced([new[i:i+bs] for i in range(0, len(new), bs)], progress):
             ds, xs = zip(*batch)

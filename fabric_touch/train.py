@@ -35,9 +35,8 @@ def ranked_probability(
     gap = (logits.softmax(-1) - y).cumsum(-1)[..., :-1]
     return gap.square().mean(-1)
 
-# %% ../nbs/08_train.ipynb #59724984
-LEVEL_LOSSES = dict(soft_ce=soft_cross_entropy, rps=ranked_probability,
-                    soft_ce_rps=lambda p,y: soft_cross_entropy(p,y) + 4*ranked_probability(p,y))
+# %% ../nbs/08_train.ipynb #1a3fb87f
+LEVEL_LOSSES = dict(soft_ce=soft_cross_entropy, rps=ranked_probability)
 
 class TouchLoss(nn.Module):
     "Mean loss over targets, of outputs (b, targets, width) against labels of the same shape"

@@ -240,3 +240,11 @@ def test_demo_twice_gives_the_same(demo, report, tmp_path):
     assert again['touches'] == report['touches'] and again['mean'] == report['mean'] and again['example'] == report['example']
     p = run('ft_demo', '--quick', '--out', tmp_path/'out')                  # once more into the same folder
     assert p.returncode == 0, p.stderr
+
+def test_demo_keeps_fabrics_in_its_own_form(tmp_path):
+    "A user's fabrics.csv and images look like the demo's folder, but for the names of the pictures"
+    from fabric_touch.demo import demo_fabrics
+    (tmp_path/'swatches'/'images').mkdir(parents=True)
+    (tmp_path/'swatches'/'images'/'linen_shirt.png').write_bytes(b'mine'); (tmp_path/'swatches'/'fabrics.csv').write_text('image,blend\n')
+    with pytest.raises(FabricError, match='not what an earlier demo wrote'): demo_fabrics(tmp_path, 4)
+    assert (tmp_path/'swatches'/'images'/'linen_shirt.png').read_bytes() == b'mine'

@@ -1,7 +1,7 @@
 "One contract for every recipe: shapes, gradients, what is frozen, what is saved, what comes back the same."
 import dataclasses, random
 
-import numpy as np, pandas as pd, pytest, torch
+import numpy as np, pytest, torch
 from PIL import Image
 from torch import nn
 
