@@ -17,7 +17,7 @@ setup(
     classifiers=['Development Status :: 3 - Alpha', 'Intended Audience :: Science/Research',
                  'Programming Language :: Python :: 3'],
     packages=find_packages(include=['fabric_touch', 'fabric_touch.*']),
-    package_data={'fabric_touch': ['weights/*']}, include_package_data=False,
+    package_data={'fabric_touch': ['tables/*', 'weights/*']}, include_package_data=False,
     python_requires='>=' + cfg['min_python'], install_requires=cfg['requirements'].split(), extras_require=extras,
     entry_points={'console_scripts': cfg['console_scripts'].split(),
                   'nbdev': ['fabric_touch=fabric_touch._modidx:d']},

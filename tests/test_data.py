@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
 from fabric_touch.blends import FIBRES, blend_vector
-from fabric_touch.core import TOUCHES, FabricError
-from fabric_touch.data import (MAX_PIXELS, Fabrics, Number, Target, as_targets, check_photos, data_dir, has_data, load_photo, read_fabrics,
+from fabric_touch.core import TOUCHES, FabricError, data_dir, has_data
+from fabric_touch.data import (MAX_PIXELS, Fabrics, Number, Target, as_targets, check_photos, load_photo, read_fabrics,
                                soft_labels, touch_dls)
 from fabric_touch.swatches import make_swatches
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
 from fabric_touch.blends import BlendError
-from fabric_touch.core import TOUCHES, FabricError
-from fabric_touch.data import MAX_PIXELS, Number, check_photos, data_dir, has_data, load_photo, read_fabrics, read_survey, touch_dls
+from fabric_touch.core import TOUCHES, FabricError, data_dir, has_data
+from fabric_touch.data import MAX_PIXELS, Number, check_photos, load_photo, read_fabrics, read_survey, touch_dls
 from fabric_touch.touch import predict_touch, save_touch, touch_folds, touch_model
 
 BIN = Path(sys.executable).parent
