@@ -57,7 +57,7 @@ def _table(name):
 
 NAMES = tuple(Name(*row) for row in _table('names.csv'))
 
-# %% ../nbs/01_blends.ipynb #e1ab81af
+# %% ../nbs/01_blends.ipynb #b739b021
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-‐‑'’ʼ`´](?=[^\W\d_])")          # between letters
 _LETTERS = re.compile(r'(?<![^\W_])([a-z])[.]([a-z])(?:[.]|(?![^\W_]))')   # p.e.
 _NO_NUMBER = re.compile('([²³¹¼-¾⁰-₟⅐-↉①-⓿❶-➓㈀-㋿㍘-㍰㏠-㏾🄀-🄏])')     # signs whose plain form is another number
@@ -68,7 +68,7 @@ def _fold(text):
     if not text.isascii():
         pieces = _NO_NUMBER.split(re.sub('[®©™℠]', ' ', text).casefold())
         plain = ''.join(p if i % 2 else unicodedata.normalize('NFKD', p) for i,p in enumerate(pieces))
-        text = unicodedata.normalize('NFC', _ACCENTS.sub('', plain))
+        text = re.sub('(?<=[\u3040-\ud7a3])([a-f])(?![^\\W_])', r' \1', unicodedata.normalize('NFC', _ACCENTS.sub('', plain)))  # 面料a
     text = _HYPHEN.sub(' ', text.lower())
     if '.' in text: text = _LETTERS.sub(r'\1\2', text)
     return re.sub(r'[^\S\n]+', ' ', text).strip()
@@ -109,7 +109,7 @@ def _lexicon(aliases=()):
     for first,n in ((w.split(' ')[0], w.count(' ') + 1) for w in words): longest[first] = max(longest.get(first, 0), n)
     return words, longest
 
-# %% ../nbs/01_blends.ipynb #1905218c
+# %% ../nbs/01_blends.ipynb #5e373845
 _NUM = r'(?:[0-9]+(?:[.,][0-9]+)?|(?<![.0-9])[.][0-9]+)'
 _TOKEN = re.compile(rf'''(?P<odd>(?<=[^\W\d_])0+(?=[^\W\d_]))                                  # w00l
     |(?P<range>[0-9]+(?:[.,][0-9]+)?[ ]?%?[ ]?[-~–—−〜][ ]?[.,]?[0-9][0-9.,]*[ ]?%?)           # 90-95%
@@ -118,7 +118,7 @@ _TOKEN = re.compile(rf'''(?P<odd>(?<=[^\W\d_])0+(?=[^\W\d_]))                   
     |(?P<words>n/a(?![^\W_])|[^\W\d_]+(?:[ ][^\W\d_]+)*)                                       # words in a row
     |(?P<line>\n) |(?P<plus>\+) |(?P<colon>:) |(?P<joint>[/,;&|、。·•・●■◆▶※✓✔▪➤→○◎□◇★☆])
     |(?P<stop>[.](?=\s|$)|(?<=\s)[-–—](?=\s)) |(?P<soft>\([ ]?%[ ]?\)|[\s=.!"“”‘’'*_–—-])
-    |(?P<open>[(\[{{«「『【〔〈《]|<(?![ ]?[0-9])) |(?P<close>[)\]}}»」』】〕〉》]|(?<=[^\W\d_])>) |(?P<sign>.)''', re.X | re.S)
+    |(?P<open>[(\[{{«「『【〔〈《≪]|<(?![ ]?[0-9])) |(?P<close>[)\]}}»」』】〕〉》≫]|(?<=[^\W\d_])>) |(?P<sign>.)''', re.X | re.S)
 
 class _Token(NamedTuple): kind:str; value:object; text:str; at:int = 0
 
@@ -232,12 +232,12 @@ def _settle(tokens):
             if fibre: t = _Token('fibre', Name(t.text, 'code', fibre, why), t.text)
         yield t
 
-# %% ../nbs/01_blends.ipynb #3b9907c3
+# %% ../nbs/01_blends.ipynb #db7472f0
 _FAMILY = dict(
     synthetic='polyester acrylic nylon spandex polyurethane polypropylene polyethylene modacrylic chlorofibre aramid elastomultiester vinylal'.split(),
     cellulose='rayon modal tencel acetate cupro triacetate bamboo'.split(), plant='cotton linen hemp jute ramie kapok sisal abaca coir bamboo'.split(),
     animal='wool silk cashmere mohair alpaca angora camel yak llama vicuna'.split(), any=[*FIBRES, *NEAREST, *FIXED])
-_CERTIFICATES = 'oeko tex', 'ocs', 'grs', 'gots', 'rcs', 'giza', 'super', 'bci', 'fsc', 'oeko tex standard'
+_CERTIFICATES = 'oeko tex', 'ocs', 'grs', 'gots', 'rcs', 'giza', 'super', 'bci', 'fsc', 'oeko tex standard', 'global recycled standard', 'supima'
 
 def _without_families(tokens):
     "Families of fibres left out where a member stands beside them"
@@ -253,10 +253,11 @@ def _shares_only(tokens):
     kinds, percents = [t.kind for t in tokens], any('%' in t.text for t in tokens)
     if 'all' in kinds and 'num' not in kinds and len({t.value.fibre for t in tokens if t.kind == 'fibre'}) == 1:
         tokens[kinds.index('all')] = _Token('num', Decimal(100), '100')
-    for before,t in zip([_Token('', '', ''), *tokens], tokens):
+    for before,t,after in zip([_Token('', '', ''), *tokens], tokens, [*tokens[1:], _Token('', '', '')]):
         bare = t.kind == 'num' and '%' not in t.text
         if bare and before.text in _CERTIFICATES: raise BlendError(f'the number after {before.text!r} may be part of its name, not a share; leave it out')
         nylon = before.kind == 'fibre' and before.value.fibre == 'nylon'
+        if t.kind == 'joint' and before.kind == after.kind == 'quality': continue      # combed and ring-spun cotton
         if t.kind != 'all' and not (bare and percents and nylon and t.value in (6, 66, Decimal('6.6'))): yield t
 
 # %% ../nbs/01_blends.ipynb #8dbf7703
@@ -303,7 +304,7 @@ def _in_order(tokens):
     items = _items([t for t in tokens if t.kind != 'joint'])
     return [name._replace(share=share) for name,share in zip(filter(_named, items), (x for x in items if not _named(x)))]
 
-# %% ../nbs/01_blends.ipynb #beaefb77
+# %% ../nbs/01_blends.ipynb #24dfe309
 def _merged(tokens):
     "The tokens with names of one fibre in a row (cotton/coton/algodón) made one"
     out, cuts, last = [], [], None
@@ -312,7 +313,8 @@ def _merged(tokens):
         elif t.kind == 'fibre' and last == t.value.fibre and t.value.lang != 'mill': cuts = []
         else:
             out += [*cuts, t]
-            cuts, last = [], t.value.fibre if t.kind == 'fibre' else last if t.kind == 'quality' else None
+            name = t.kind == 'fibre' and t.value.lang != 'mill'
+            cuts, last = [], t.value.fibre if name else last if t.kind == 'quality' else None
     return out
 
 def _strands(tokens, merge=True):
@@ -399,7 +401,7 @@ def _one(tokens, how):
     if 'all' in kinds and 'num' not in kinds: notes.append('it is said to be all of one fibre, and read as 100%')
     return Blend({f: float(shares[f]/total) for f in FIBRES if shares.get(f)}, [*notes, *_notes(strands, shares, total + dropped)])
 
-# %% ../nbs/01_blends.ipynb #072b6705
+# %% ../nbs/01_blends.ipynb #c3b6ae3c
 _HEADS = 'outer', 'lining', 'filling', 'coating', 'membrane', 'interlining', 'backing', 'layer'
 
 def _heading(tokens):
@@ -407,23 +409,33 @@ def _heading(tokens):
     sides = [[]]
     for t in tokens:
         if t.kind == 'joint': sides.append([])
-        elif t.kind in ('part', 'unknown') and t.text != 'n/a': sides[-1] += t.value.split(' ')
+        elif t.kind in ('part', 'unknown') and t.text != 'n/a' and t.text not in tuple('abcdef'): sides[-1] += t.value.split(' ')
         elif t.kind == 'fibre' and t.value.fibre == 'other fibres': sides[-1].append('other')
     names = [' '.join(dict.fromkeys(sorted(s, key=_HEADS.__contains__))) for s in sides if s]
     return ' and '.join(dict.fromkeys(names)) or None
 
-# %% ../nbs/01_blends.ipynb #896d078d
+# %% ../nbs/01_blends.ipynb #edc9386c
 _LETTER = dict(part='P', negative='N', filler='f', rest='f', colon='c', joint='j', line='|', stop='|', open='|', close='|', plus='|')
-_ABSENT = re.compile(r'P[Pfj]*c?f*N(?=[|j]|$)|Nf*P[Pf]*(?=[|j]|$)')
+_NO = 'no', 'not', 'non', 'without', 'ohne', 'kein', 'keine', 'nicht', 'sans', 'pas', 'zonder', 'geen', 'niet', 'senza', 'sem', 'nao', 'sin'  # the others except
+_ABSENT = re.compile(r'P[Pfj]*c?f*[NE](?![fc])|[NE]f*P[Pf]*(?![fcN])|Ef*P[Pf]*c')
 
 def _present(tokens):
     "The tokens without the parts that are said to be absent or left out"
-    letters = ''.join(_LETTER.get(t.kind, 'x') for t in tokens)
+    letters = ''.join('E' if t.kind == 'negative' and t.text not in _NO else _LETTER.get(t.kind, 'x') for t in tokens)
     last, out = 0, []
-    for m in _ABSENT.finditer(letters) if 'N' in letters else ():
+    for m in _ABSENT.finditer(letters) if 'N' in letters or 'E' in letters else ():
         out += [*tokens[last:m.start()], _Token('stop', '.', '.', tokens[m.start()].at)]
         last = m.end()
     return [*out, *tokens[last:]]
+
+_PACKS = 'pack', 'pairs', 'pair', 'pcs', 'er pack', 'pak', 'paar'
+_PACKS_OF = 'pack', 'pack of', 'pack de', 'set of', 'set van', 'lot de', 'kit', 'kit com'
+
+def _packs(tokens):
+    "The tokens without the number of a pack: 3-pack, set of 2"
+    for before,t,after in zip([None, *tokens], tokens, [*tokens[1:], None]):
+        count = t.kind == 'num' and '%' not in t.text and (after and after.text in _PACKS or before and before.text in _PACKS_OF)
+        if not count: yield t
 
 def _cupro(tokens):
     "CUP as a code where a share has no other name"
@@ -431,7 +443,7 @@ def _cupro(tokens):
     if 'colon' in kinds or kinds.count('num') <= kinds.count('fibre'): return tokens
     return [_Token('fibre', Name('CUP', 'code', 'cupro', 'ISO 2076'), t.text, t.at) if t.text == 'cup' else t for t in tokens]
 
-# %% ../nbs/01_blends.ipynb #f58dd950
+# %% ../nbs/01_blends.ipynb #29936745
 _BEFORE = 'part', 'unknown', 'filler', 'quality', 'generic', 'rest', 'open', 'close'                        # may stand in a heading
 _BLEND = 'num', 'fibre', 'quality', 'all', 'ambiguous', 'generic', 'range', 'minus', 'vague', 'unknown'  # may stand in a blend
 class _Mark(NamedTuple): start:int; end:int; name:str; where:str; text:str; known:bool
@@ -454,7 +466,7 @@ def _back(tokens, i, floor):
     j = i - _ordinal(tokens, i)
     joins = lambda k: kind(k) == 'joint' and (kind(k-1) == kind(k+1) == 'part' if tokens[k].text in ',;|' else word(k-1) and word(k+1))
     while kind(j-1) in _BEFORE or joins(j-1) or kind(j-1) == 'num' and tokens[j].text.endswith('pack'): j -= 1
-    while j < i and j > 0 and (tokens[j].kind in ('unknown', 'quality', 'close', 'joint') or any(joins(k) for k in range(j, i))) and tokens[j-1].kind in _BLEND: j += 1
+    while j < i and j > 0 and (tokens[j].kind in ('unknown', 'quality', 'close', 'joint') or any(joins(k) and tokens[k].text in ',;|' for k in range(j, i))) and tokens[j-1].kind in _BLEND: j += 1
     return j
 
 def _colon_marks(tokens):
@@ -463,7 +475,7 @@ def _colon_marks(tokens):
     for i,t in enumerate(tokens):
         if t.kind == 'colon' and (j := _back(tokens, i, floor)) < i: yield _mark(tokens, j, (floor := i+1), 'head')
 
-# %% ../nbs/01_blends.ipynb #d2384a15
+# %% ../nbs/01_blends.ipynb #90dfe3ca
 def _groups(tokens, taken):
     "Where part words stand in a row, with the joints between them"
     i = 0
@@ -478,16 +490,17 @@ def _joins(tokens, i, j):
     if tokens[j].text in ';|' or not tokens[j+1:] or tokens[j+1].kind != 'part': return False
     return tokens[j].text != ',' or i == 0 or tokens[i-1].kind not in _BLEND
 
+_AS_COLON = '/', '|', '-', '–', '—', '→', '>', ')'  # lining / 100% polyester, lining - 100% polyester
 def _next(tokens): return next((t.kind for t in tokens if t.kind not in ('filler', 'rest', 'colon')), '')
 
 def _where(tokens, i, j):
     "Where the blend of the part words from `i` to `j` is: after them (head), before (tail), on both sides (mid), or nowhere (aside)"
     before, after = _next(tokens[:i][::-1]), _next(tokens[j:])
-    slash = after == 'joint' and tokens[j].text == '/' and _next(tokens[j+1:]) in _BLEND
+    slash = after in ('joint', 'stop', 'close') and tokens[j].text in _AS_COLON and tokens[j-1].kind == 'part' and _next(tokens[j+1:]) in _BLEND
     if before not in _BLEND: return 'head' if after in (*_BLEND, 'line', 'open') or slash or not before else 'aside'
     return 'mid' if after in _BLEND or slash else 'tail'
 
-# %% ../nbs/01_blends.ipynb #d98b9181
+# %% ../nbs/01_blends.ipynb #9eaee4f8
 def _bare_marks(tokens, taken):
     "Part words without a colon"
     for i,j in _groups(tokens, taken):
@@ -495,35 +508,44 @@ def _bare_marks(tokens, taken):
         where = _where(tokens, i-inside, j+inside) if i-1 not in taken else 'head'
         yield _mark(tokens, i-inside, j+inside, where)
 
+def _open_pair(tokens):
+    "Does a pair of name and share stand open at the end, as before the mesh of 100% mesh polyester?"
+    kinds = [t.kind for t in tokens]
+    cut = max((i for i,k in enumerate(kinds) if k in ('joint', 'line', 'colon')), default=-1)
+    return kinds[cut+1:].count('num') != kinds[cut+1:].count('fibre')
+
 def _marks(tokens):
-    "All headings, and whether they stand before their blends"
+    "The headings, part words that only describe, and whether the headings stand before their blends"
     marks = [*_colon_marks(tokens)]
     marks = sorted([*marks, *_bare_marks(tokens, {k for m in marks for k in range(m.start, m.end)})])
     asian = any(m.where == 'mid' and max(m.text) >= '\u1100' for m in marks)
     heads = any(m.where == 'head' for m in marks)
+    marks = [m._replace(where='inside') if m.where == 'mid' and _open_pair(tokens[:m.start]) else m for m in marks]
     for m in marks:
         bracketed = tokens[m.start].kind == 'open' and not heads
         if m.where == 'mid' and not (asian or bracketed or marks[0].where == 'head'):
             raise BlendError(f'{m.text!r} may belong to the blend before it or after it; write it first, with a colon, like {m.text}: 100% cotton', 'layers')
         if m.where == 'aside' and not heads: raise _why('part', m.text)
-    if heads or asian: return [m for m in marks if m.where in ('head', 'mid')], True
-    return marks, False
+    before = heads or asian
+    return [m for m in marks if m.where in (('head', 'mid') if before else ('mid', 'tail'))], [m for m in marks if m.where in (('tail', 'aside', 'inside') if before else ('inside',))], before
 
-# %% ../nbs/01_blends.ipynb #40de14ce
+# %% ../nbs/01_blends.ipynb #8f5b5679
 class _Slice(NamedTuple): name:str; heading:str; known:bool; tokens:list
 _NOTHING = *_ASIDE, 'joint', 'line'
 
 def _slices(tokens):
     "The parts of a label, and whether the headings stand before their blends"
-    marks, before = _marks(tokens)
+    marks, aside, before = _marks(tokens)
+    aside = {k for m in aside for k in range(m.start, m.end)}
     edges = [0, *(k for m in marks for k in (m.start, m.end)), len(tokens)]
     labels = [(m.name, m.text, m.known) for m in marks]
     labels = [(None, '', True), *labels] if before else [*labels, (None, '', True)]
     found, title = [], ''
     for (name, text, known),a,b in zip(labels, edges[::2], edges[1::2]):
-        name = title + name if name and not title.startswith(f'{name} ') else name or title.removesuffix(' and ').strip() or None
-        if any(t.kind not in _NOTHING for t in tokens[a:b]): found, title = [*found, _Slice(name, text, known, tokens[a:b])], ''
-        elif before and name: title = name + (' ' if any(t.kind == 'line' for t in tokens[a:b]) else ' and ')
+        name = title + name if name and not title.startswith(f'{name} ') else name or title.strip().removesuffix(' and') or None
+        part = [t for k,t in enumerate(tokens[a:b], a) if k not in aside]
+        if any(t.kind not in _NOTHING for t in part): found, title = [*found, _Slice(name, text, known, part)], ''
+        elif before and name: title = name + (' and ' if name in _HEADS and all(t.kind != 'line' for t in part) else ' ')
     if not found: raise BlendError('names no fibre; write it like 95% cotton, 5% spandex', 'empty')
     return found, before
 
@@ -606,7 +628,7 @@ def _mended(label, how):
         found.setdefault(repr(blend), Blend(blend, [*blend.notes, *notes]))
     return found.popitem()[1] if len(found) == 1 else None
 
-# %% ../nbs/01_blends.ipynb #5463bdc1
+# %% ../nbs/01_blends.ipynb #c7df1579
 class _Entry(NamedTuple): key:str; found:object; base:str; heading:str; known:bool; layer:bool
 
 def _found(part, label, how):
@@ -626,11 +648,11 @@ def _trailing(part, label, how):
 def _entries(label, how):
     "Every part of a label with its blend, or with the error that stands in its way"
     out, count = [], {}
-    parts, before = _slices(_present(_cupro([*_scan(label, how.aliases)])))
+    parts, before = _slices(_present(_cupro([*_packs([*_scan(label, how.aliases)])])))
     for part in parts if before else [p for part in parts for p in _trailing(part, label, how)]:
         found, layers = _found(part, label, how)
         base = part.name or ('layer' if layers else 'outer')
-        said = [e.found for e in out if e.base == base and part.heading not in ('', e.heading) and not re.search(r'\d| [a-f]$', e.heading)]
+        said = [e.found for e in out if e.base == base and part.heading not in ('', e.heading) and not re.search(r'\d| [a-f]$', f'{e.heading} {part.heading}')]
         for f in found:
             if f in said: continue                                        # the same part in another language
             count[base] = n = count.get(base, 0) + 1
