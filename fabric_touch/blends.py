@@ -73,18 +73,20 @@ def _fold(text):
     if '.' in text: text = _LETTERS.sub(r'\1\2', text)
     return re.sub(r'[^\S\n]+', ' ', text).strip()
 
-# %% ../nbs/01_blends.ipynb #abcaea16
+# %% ../nbs/01_blends.ipynb #6dc214a4
 FIXED = {'cupro': 'rayon', 'triacetate': 'acetate', 'polyethylene terephthalate': 'polyester'}
 _NEAR = dict(
-    wool='cashmere, mohair, alpaca, angora, camel, yak, llama, vicuna', linen='hemp, jute, ramie', cotton='kapok, vinylal', rayon='silk, bamboo',
-    polyester='metallic, elastomultiester, polypropylene, polyethylene, polylactide', spandex='elastolefin, elastodiene', nylon='aramid', acrylic='modacrylic, chlorofibre',
+    wool='cashmere, mohair, alpaca, angora, camel, yak, llama, vicuna', linen='hemp, jute, ramie', cotton='kapok, vinylal',
+    rayon='silk, bamboo', polyester='metallic, elastomultiester, polypropylene, polyethylene, polylactide',
+    spandex='elastolefin, elastodiene', nylon='aramid', acrylic='modacrylic, chlorofibre',
     polyurethane='pvc, imitation leather, thermoplastic polyurethane')
 NEAREST = {fibre: near for near,fibres in _NEAR.items() for fibre in fibres.split(', ')}
 
-# %% ../nbs/01_blends.ipynb #fbc1b3d0
+# %% ../nbs/01_blends.ipynb #62ed358b
 AMBIGUOUS = dict(ac=('acrylic', 'acetate'), a=('acrylic', 'acetate'), ly=('spandex', 'tencel'), t=('polyester', 'tencel'), pe=('polyester', 'polyethylene'),
                  pc=('acrylic', 'plastic'))  # code to its two readings
-AMBIGUOUS_IN = {('ca', 'it'): ('acetate', 'hemp'), ('ha', 'it'): ('hemp', 'animal hair'), ('vy', 'it'): ('rayon', 'vinylal'), ('el', 'it'): ('spandex', 'elastodiene')}
+AMBIGUOUS_IN = {('ca', 'it'): ('acetate', 'hemp'), ('ha', 'it'): ('hemp', 'animal hair'),  # (code, language) to its two readings
+                ('vy', 'it'): ('rayon', 'vinylal'), ('el', 'it'): ('spandex', 'elastodiene')}
 SETTLED = {('ac', 'it'): 'acetate', ('pc', 'it'): 'acrylic', ('ly', 'it'): 'tencel', ('pe', 'it'): 'polyethylene',
            **{('t', lang): 'polyester' for lang in ('ko', 'ja', 'zh')}}
 _AS = dict(t=('tetoron', 'tencel'), ly=('lycra', 'lyocell'), pc=('PC', 'polycarbonate'))  # the word that a reading abbreviates
@@ -109,14 +111,14 @@ def _lexicon(aliases=()):
     for first,n in ((w.split(' ')[0], w.count(' ') + 1) for w in words): longest[first] = max(longest.get(first, 0), n)
     return words, longest
 
-# %% ../nbs/01_blends.ipynb #5e373845
+# %% ../nbs/01_blends.ipynb #e52fc9cc
 _NUM = r'(?:[0-9]+(?:[.,][0-9]+)?|(?<![.0-9])[.][0-9]+)'
 _TOKEN = re.compile(rf'''(?P<odd>(?<=[^\W\d_])0+(?=[^\W\d_]))                                  # w00l
     |(?P<range>[0-9]+(?:[.,][0-9]+)?[ ]?%?[ ]?[-~–—−〜][ ]?[.,]?[0-9][0-9.,]*[ ]?%?)           # 90-95%
     |(?P<minus>(?<![^\s/,;&|(:~–—−-])[–−-][.,]?[0-9][0-9.,]*[ ]?%?)                            # -5%
-    |(?:%[ ]?)?(?P<num>{_NUM})[ ]?%?                                                           # 95%, %95
+    |(?:%[ ]?)?(?P<num>{_NUM})[ ]?%?[ ]*                                                      # 95%, %95
     |(?P<words>n/a(?![^\W_])|[^\W\d_]+(?:[ ][^\W\d_]+)*)                                       # words in a row
-    |(?P<line>\n) |(?P<plus>\+) |(?P<colon>:) |(?P<joint>[/,;&|、。·•・●■◆▶※✓✔▪➤→○◎□◇★☆])
+    |(?P<line>\n) |(?P<plus>\+) |(?P<colon>:) |(?P<joint>[/,;&|、。·•・●■◆▶※✓✔▪➤→○◎□◇★☆])[ ]*
     |(?P<stop>[.](?=\s|$)|(?<=\s)[-–—](?=\s)) |(?P<soft>\([ ]?%[ ]?\)|[\s=.!"“”‘’'*_–—-])
     |(?P<open>[(\[{{«「『【〔〈《≪]|<(?![ ]?[0-9])) |(?P<close>[)\]}}»」』】〕〉》≫]|(?<=[^\W\d_])>) |(?P<sign>.)''', re.X | re.S)
 
@@ -124,44 +126,48 @@ class _Token(NamedTuple): kind:str; value:object; text:str; at:int = 0
 
 def _scan(label, aliases=()):
     "The tokens of a folded label"
+    found = []
     for m in _TOKEN.finditer(label):
         kind, at = m.lastgroup, m.start()
         if kind == 'words':
-            for kind,value,text,_ in _phrases(m[0], aliases):
-                yield _Token(kind, value, text, at := label.index(text, at))
-                at += len(text)
-        elif kind == 'num': yield _Token(kind, Decimal(m['num'].replace(',', '.')), m[0], at)
-        elif kind == 'range': yield from _range(m[0], at)
-        elif kind != 'soft': yield _Token('odd' if kind == 'sign' else kind, m[0], m[0], at)
+            for kind,value,text,offset in _phrases(m[0], aliases): found.append(_Token(kind, value, text, at + offset))
+        elif kind == 'num': found.append(_Token(kind, Decimal(m['num'].replace(',', '.')), m[0].rstrip(' '), at))
+        elif kind == 'range': found += _range(m[0], at)
+        elif kind != 'soft': found.append(_Token('odd' if kind == 'sign' else kind, m[kind], m[kind], at))
+    return found
 
-# %% ../nbs/01_blends.ipynb #6624a153
+# %% ../nbs/01_blends.ipynb #3f9763e0
 def _range(text, at):
     "A range, or two shares that sum to 100 with a dash between them: 95% – 5%"
     found = [Decimal(n.replace(',', '.')) for n in re.findall(_NUM, text)]
     if len(found) != 2 or sum(found) != 100 or text.count('%') == 1 and text.endswith('%'): return [_Token('range', text, text, at)]
     return [_Token('num', found[0], text, at), _Token('joint', '/', '/', at), _Token('num', found[1], '', at + len(text))]
 
+# %% ../nbs/01_blends.ipynb #c35ad897
 @lru_cache(maxsize=2048)
 def _phrases(run, aliases=()):
     "A run of words, cut into the longest known phrases"
     (words, longest), parts, i, found = _lexicon(aliases), run.split(' '), 0, []
+    add = lambda kind, value, text: found.append(_Token(kind, value, text, run.index(text, found[-1].at + len(found[-1].text) if found else 0)))
     while i < len(parts):
         sizes = range(min(longest.get(parts[i], 0), len(parts)-i), 0, -1)
         n = next((n for n in sizes if ' '.join(parts[i:i+n]) in words), 0)
         key = ' '.join(parts[i:i+n])
         spelled = ' '.join(parts[i:i+2])                                  # p e: one code or two?
-        if n < 2 and re.fullmatch('[a-z] [a-z]', spelled): n, found = 2, [*found, _Token('unknown', spelled, spelled)]
-        else: found += [_Token(*words[key], key)] if n else _pieces(parts[i], words)
+        if n < 2 and re.fullmatch('[a-z] [a-z]', spelled): n = add('unknown', spelled, spelled) or 2
+        elif n: add(*words[key], key)
+        else:
+            for text in _pieces(parts[i], words): add(*words.get(text, ('unknown', text)), text)
         i += n or 1
     return found
 
 def _pieces(word, words):
-    "A word without spaces cut into the fewest known phrases that fill it, or the unknown word"
+    "A word without spaces cut into the fewest known phrases that fill it, or the word itself"
     best = {0: []}
     for j in range(1, len(word)+1 if '\u1100' <= max(word) and len(word) <= 60 else 0):
         ways = [best[i] + [word[i:j]] for i in range(max(0, j-20), j) if i in best and word[i:j] in words]
         if ways: best[j] = min(ways, key=len)
-    return [_Token(*words[w], w) for w in best.get(len(word), [])] or [_Token('unknown', word, word)]
+    return best.get(len(word)) or [word]
 
 # %% ../nbs/01_blends.ipynb #b086c00a
 _WHY = dict({'share of': ('share', '{} begins a share of a share; leave that out, or give each fibre once')},
@@ -232,11 +238,12 @@ def _settle(tokens):
             if fibre: t = _Token('fibre', Name(t.text, 'code', fibre, why), t.text)
         yield t
 
-# %% ../nbs/01_blends.ipynb #db7472f0
+# %% ../nbs/01_blends.ipynb #d62c3ec3
 _FAMILY = dict(
     synthetic='polyester acrylic nylon spandex polyurethane polypropylene polyethylene modacrylic chlorofibre aramid elastomultiester vinylal'.split(),
     cellulose='rayon modal tencel acetate cupro triacetate bamboo'.split(), plant='cotton linen hemp jute ramie kapok sisal abaca coir bamboo'.split(),
     animal='wool silk cashmere mohair alpaca angora camel yak llama vicuna'.split(), any=[*FIBRES, *NEAREST, *FIXED])
+_NYLONS = 6, 66, Decimal('6.6')
 _CERTIFICATES = 'oeko tex', 'ocs', 'grs', 'gots', 'rcs', 'giza', 'super', 'bci', 'fsc', 'oeko tex standard', 'global recycled standard', 'supima'
 
 def _without_families(tokens):
@@ -248,9 +255,10 @@ def _without_families(tokens):
         if not set(beside) & set(_FAMILY[t.value]) or len(fibres) < sum(n.kind == 'num' for n in tokens):
             raise BlendError(f'{t.text!r} names a family of fibres, not one; write which it is, e.g. viscose', 'ambiguous')
 
+# %% ../nbs/01_blends.ipynb #fd0de05c
 def _shares_only(tokens):
     "All and pure as 100% of a single fibre without a share; numbers that are no shares left out or refused"
-    kinds, percents = [t.kind for t in tokens], any('%' in t.text for t in tokens)
+    kinds, percents = [t.kind for t in tokens], any('%' in t.text for t in tokens if t.kind == 'num')
     if 'all' in kinds and 'num' not in kinds and len({t.value.fibre for t in tokens if t.kind == 'fibre'}) == 1:
         tokens[kinds.index('all')] = _Token('num', Decimal(100), '100')
     for before,t,after in zip([_Token('', '', ''), *tokens], tokens, [*tokens[1:], _Token('', '', '')]):
@@ -258,7 +266,7 @@ def _shares_only(tokens):
         if bare and before.text in _CERTIFICATES: raise BlendError(f'the number after {before.text!r} may be part of its name, not a share; leave it out')
         nylon = before.kind == 'fibre' and before.value.fibre == 'nylon'
         if t.kind == 'joint' and before.kind == after.kind == 'quality': continue      # combed and ring-spun cotton
-        if t.kind != 'all' and not (bare and percents and nylon and t.value in (6, 66, Decimal('6.6'))): yield t
+        if t.kind != 'all' and not (bare and percents and nylon and t.value in _NYLONS): yield t
 
 # %% ../nbs/01_blends.ipynb #8dbf7703
 class _Strand(NamedTuple): row:Name; qualities:frozenset; share:Decimal = None
@@ -282,12 +290,12 @@ def _items(stretch):
     if last is not None: out[last] = out[last]._replace(qualities=out[last].qualities | waiting)
     return out
 
-# %% ../nbs/01_blends.ipynb #767a04ca
+# %% ../nbs/01_blends.ipynb #ddb6bc7b
 def _couple(items):
     "Join neighbours two by two, each a name and a share"
     couples = [*zip(items[::2], items[1::2])]
     if len(items) % 2 == 0 and all(_named(a) != _named(b) for a,b in couples):
-        return [a._replace(share=b) if _named(a) else b._replace(share=a) for a,b in couples]
+        return [_Strand(a.row, a.qualities, b) if _named(a) else _Strand(b.row, b.qualities, a) for a,b in couples]
     names, shares = [x.row.name for x in items if _named(x)], [x for x in items if not _named(x)]
     if len(names) > len(shares):
         raise BlendError(f"a name has no share in {', '.join(map(repr, names[:6]))}; write a share for each, e.g. 100% cotton")
@@ -372,10 +380,10 @@ def _add(strands, dropped, tolerance):
         raise BlendError(f'the shares sum to {_num(total + dropped)}, not 100 ({each}); correct them', 'sum')
     return shares, total
 
-# %% ../nbs/01_blends.ipynb #5c043115
+# %% ../nbs/01_blends.ipynb #43e1a30c
 def _notes(strands, shares, total):
     "What a reader should know about the way a label was read"
-    for r in sorted({s.row for s in strands}):
+    for r in dict.fromkeys(s.row for s in strands):
         if r.lang == 'mill': yield f'{r.name!r} is read as mill shorthand for {r.fibre}'
         if r.source == 'misspelling': yield f'{r.name!r} is taken as a slip for {r.fibre}'
         if r.source == 'aliases': yield f'{r.name!r} is read as {r.fibre}, as aliases say'
@@ -388,15 +396,22 @@ def _notes(strands, shares, total):
         if not shares[f]: yield f'{f} has a share of 0 and is left out'
     if total != 100: yield f'the shares sum to {_num(total)} and are scaled to 100'
 
-# %% ../nbs/01_blends.ipynb #2b7810ad
-_ASIDE = 'filler', 'rest', 'colon', 'stop', 'open', 'close'  # what stands on a label without a word on its blend
+# %% ../nbs/01_blends.ipynb #bbc8134e
+_ASIDE = {'filler', 'rest', 'colon', 'stop', 'open', 'close'}  # what stands on a label without a word on its blend
+
+_PLAIN = {'num', 'joint', 'line', 'quality', 'all', 'generic'}       # nothing to say against these
 
 def _one(tokens, how):
     "The blend of one cloth"
-    tokens = [*_settle([t for t in tokens if t.kind not in _ASIDE])]
-    for t in tokens: _refuse(t, how.other)
+    tokens = [t for t in tokens if t.kind not in _ASIDE]
+    codes = any(t.kind == 'ambiguous' or t.kind == 'fibre' and t.value.lang == 'code' for t in tokens)
+    if codes: tokens = [*_settle(tokens)]
     kinds = {t.kind for t in tokens}
-    strands, notes, dropped = _others(_strands([*_shares_only([*_without_families(tokens)])]), how)
+    for t in tokens:
+        if t.kind not in _PLAIN: _refuse(t, how.other)
+    if 'generic' in kinds: tokens = [*_without_families(tokens)]
+    if kinds & {'all', 'quality'} or any(t.value in _NYLONS for t in tokens if t.kind == 'num'): tokens = [*_shares_only(tokens)]
+    strands, notes, dropped = _others(_strands(tokens), how)
     shares, total = _add(strands, dropped, how.tolerance)
     if 'all' in kinds and 'num' not in kinds: notes.append('it is said to be all of one fibre, and read as 100%')
     return Blend({f: float(shares[f]/total) for f in FIBRES if shares.get(f)}, [*notes, *_notes(strands, shares, total + dropped)])
@@ -414,9 +429,9 @@ def _heading(tokens):
     names = [' '.join(dict.fromkeys(sorted(s, key=_HEADS.__contains__))) for s in sides if s]
     return ' and '.join(dict.fromkeys(names)) or None
 
-# %% ../nbs/01_blends.ipynb #edc9386c
+# %% ../nbs/01_blends.ipynb #a46d01d6
 _LETTER = dict(part='P', negative='N', filler='f', rest='f', colon='c', joint='j', line='|', stop='|', open='|', close='|', plus='|')
-_NO = 'no', 'not', 'non', 'without', 'ohne', 'kein', 'keine', 'nicht', 'sans', 'pas', 'zonder', 'geen', 'niet', 'senza', 'sem', 'nao', 'sin'  # the others except
+_NO = 'no not non without ohne kein keine nicht sans pas zonder geen niet senza sem nao sin'.split()  # the other negatives except
 _ABSENT = re.compile(r'P[Pfj]*c?f*[NE](?![fc])|[NE]f*P[Pf]*(?![fcN])|Ef*P[Pf]*c')
 
 def _present(tokens):
@@ -428,6 +443,7 @@ def _present(tokens):
         last = m.end()
     return [*out, *tokens[last:]]
 
+# %% ../nbs/01_blends.ipynb #639afe5d
 _PACKS = 'pack', 'pairs', 'pair', 'pcs', 'er pack', 'pak', 'paar'
 _PACKS_OF = 'pack', 'pack of', 'pack de', 'set of', 'set van', 'lot de', 'kit', 'kit com'
 
@@ -443,30 +459,33 @@ def _cupro(tokens):
     if 'colon' in kinds or kinds.count('num') <= kinds.count('fibre'): return tokens
     return [_Token('fibre', Name('CUP', 'code', 'cupro', 'ISO 2076'), t.text, t.at) if t.text == 'cup' else t for t in tokens]
 
-# %% ../nbs/01_blends.ipynb #29936745
+# %% ../nbs/01_blends.ipynb #d32ee0e5
 _BEFORE = 'part', 'unknown', 'filler', 'quality', 'generic', 'rest', 'open', 'close'                        # may stand in a heading
 _BLEND = 'num', 'fibre', 'quality', 'all', 'ambiguous', 'generic', 'range', 'minus', 'vague', 'unknown'  # may stand in a blend
 class _Mark(NamedTuple): start:int; end:int; name:str; where:str; text:str; known:bool
 
 def _mark(tokens, start, end, where):
-    words = tokens[start:end]
-    return _Mark(start, end, _heading(words), where, ' '.join(t.text for t in words if t.kind not in ('open', 'close')), all(t.kind != 'unknown' for t in words))
+    words = [t for t in tokens[start:end] if t.kind not in ('open', 'close')]
+    return _Mark(start, end, _heading(words), where, ' '.join(t.text for t in words), all(t.kind != 'unknown' for t in words))
 
 def _ordinal(tokens, i):
     "Is the token before the colon at `i` a number or letter of the heading, as in fabric 1: or fabric A:?"
     t, before = tokens[i-1], tokens[i-2].kind if i > 1 else ''
     return before in ('part', 'unknown', 'filler') and (t.kind == 'num' and '%' not in t.text or t.text in tuple('abcdef'))
 
+# %% ../nbs/01_blends.ipynb #e0fa9670
 def _back(tokens, i, floor):
     "Where the heading before the colon at `i` begins"
     kind = lambda k: tokens[k].kind if floor <= k < i else ''
     word = lambda k: kind(k) in ('part', 'unknown', 'filler')
-    after = [t.kind for t in tokens[i+1:i+3]]
-    if kind(i-1) == 'fibre' and tokens[i-1].value.fibre == 'other fibres' and sorted(after) == ['fibre', 'num']: return i-1  # other: 100% cotton
+    comma = lambda k: kind(k) == 'joint' and tokens[k].text in ',;|' and kind(k-1) == kind(k+1) == 'part'
+    joins = lambda k: comma(k) or kind(k) == 'joint' and tokens[k].text not in ',;|' and word(k-1) and word(k+1)
+    if kind(i-1) == 'fibre' and tokens[i-1].value.fibre == 'other fibres' and {t.kind for t in tokens[i+1:i+3]} == {'fibre', 'num'}:
+        return i-1                                                        # other: 100% cotton
     j = i - _ordinal(tokens, i)
-    joins = lambda k: kind(k) == 'joint' and (kind(k-1) == kind(k+1) == 'part' if tokens[k].text in ',;|' else word(k-1) and word(k+1))
-    while kind(j-1) in _BEFORE or joins(j-1) or kind(j-1) == 'num' and tokens[j].text.endswith('pack'): j -= 1
-    while j < i and j > 0 and (tokens[j].kind in ('unknown', 'quality', 'close', 'joint') or any(joins(k) and tokens[k].text in ',;|' for k in range(j, i))) and tokens[j-1].kind in _BLEND: j += 1
+    while kind(j-1) in _BEFORE or joins(j-1): j -= 1
+    trailing = lambda k: tokens[k].kind in ('unknown', 'quality', 'close', 'joint') or any(map(comma, range(k, i)))
+    while 0 < j < i and tokens[j-1].kind in _BLEND and trailing(j): j += 1   # what belongs to the blend before
     return j
 
 def _colon_marks(tokens):
@@ -475,19 +494,19 @@ def _colon_marks(tokens):
     for i,t in enumerate(tokens):
         if t.kind == 'colon' and (j := _back(tokens, i, floor)) < i: yield _mark(tokens, j, (floor := i+1), 'head')
 
-# %% ../nbs/01_blends.ipynb #90dfe3ca
+# %% ../nbs/01_blends.ipynb #54fd9ead
 def _groups(tokens, taken):
     "Where part words stand in a row, with the joints between them"
-    i = 0
+    i, free = 0, lambda k: k < len(tokens) and k not in taken
     while i < len(tokens):
         j = i
-        while j < len(tokens) and j not in taken and (tokens[j].kind == 'part' or j > i and tokens[j].kind == 'joint' and _joins(tokens, i, j) and j+1 not in taken): j += 1
+        while free(j) and (tokens[j].kind == 'part' or j > i and free(j+1) and _joins(tokens, i, j)): j += 1
         if j > i: yield i, j
         i = max(j, i+1)
 
 def _joins(tokens, i, j):
     "Does the joint at `j` join two part words of the group that begins at `i`?"
-    if tokens[j].text in ';|' or not tokens[j+1:] or tokens[j+1].kind != 'part': return False
+    if tokens[j].kind != 'joint' or tokens[j].text in ';|' or tokens[j+1].kind != 'part': return False
     return tokens[j].text != ',' or i == 0 or tokens[i-1].kind not in _BLEND
 
 _AS_COLON = '/', '|', '-', '–', '—', '→', '>', ')'  # lining / 100% polyester, lining - 100% polyester
@@ -500,7 +519,7 @@ def _where(tokens, i, j):
     if before not in _BLEND: return 'head' if after in (*_BLEND, 'line', 'open') or slash or not before else 'aside'
     return 'mid' if after in _BLEND or slash else 'tail'
 
-# %% ../nbs/01_blends.ipynb #9eaee4f8
+# %% ../nbs/01_blends.ipynb #2718e07b
 def _bare_marks(tokens, taken):
     "Part words without a colon"
     for i,j in _groups(tokens, taken):
@@ -508,6 +527,7 @@ def _bare_marks(tokens, taken):
         where = _where(tokens, i-inside, j+inside) if i-1 not in taken else 'head'
         yield _mark(tokens, i-inside, j+inside, where)
 
+# %% ../nbs/01_blends.ipynb #d3a2e67e
 def _open_pair(tokens):
     "Does a pair of name and share stand open at the end, as before the mesh of 100% mesh polyester?"
     kinds = [t.kind for t in tokens]
@@ -520,22 +540,24 @@ def _marks(tokens):
     marks = sorted([*marks, *_bare_marks(tokens, {k for m in marks for k in range(m.start, m.end)})])
     asian = any(m.where == 'mid' and max(m.text) >= '\u1100' for m in marks)
     heads = any(m.where == 'head' for m in marks)
-    marks = [m._replace(where='inside') if m.where == 'mid' and _open_pair(tokens[:m.start]) else m for m in marks]
+    marks = [m._replace(where='inside') if m.where == 'mid' and len(marks) == 1 and _open_pair(tokens[:m.start]) else m for m in marks]
     for m in marks:
         bracketed = tokens[m.start].kind == 'open' and not heads
         if m.where == 'mid' and not (asian or bracketed or marks[0].where == 'head'):
             raise BlendError(f'{m.text!r} may belong to the blend before it or after it; write it first, with a colon, like {m.text}: 100% cotton', 'layers')
         if m.where == 'aside' and not heads: raise _why('part', m.text)
     before = heads or asian
-    return [m for m in marks if m.where in (('head', 'mid') if before else ('mid', 'tail'))], [m for m in marks if m.where in (('tail', 'aside', 'inside') if before else ('inside',))], before
+    ours = ('head', 'mid') if before else ('mid', 'tail')
+    return [m for m in marks if m.where in ours], [m for m in marks if m.where not in ours], before
 
-# %% ../nbs/01_blends.ipynb #8f5b5679
+# %% ../nbs/01_blends.ipynb #ac771729
 class _Slice(NamedTuple): name:str; heading:str; known:bool; tokens:list
-_NOTHING = *_ASIDE, 'joint', 'line'
+_NOTHING = _ASIDE | {'joint', 'line'}
 
 def _slices(tokens):
     "The parts of a label, and whether the headings stand before their blends"
-    marks, aside, before = _marks(tokens)
+    if not any(t.kind in ('part', 'colon') for t in tokens): marks, aside, before = [], [], True
+    else: marks, aside, before = _marks(tokens)
     aside = {k for m in aside for k in range(m.start, m.end)}
     edges = [0, *(k for m in marks for k in (m.start, m.end)), len(tokens)]
     labels = [(m.name, m.text, m.known) for m in marks]
@@ -549,7 +571,7 @@ def _slices(tokens):
     if not found: raise BlendError('names no fibre; write it like 95% cotton, 5% spandex', 'empty')
     return found, before
 
-# %% ../nbs/01_blends.ipynb #96c7e159
+# %% ../nbs/01_blends.ipynb #02b664e3
 def _apart(stretches, how):
     "The blends of stretches, what is said again in other words left out; none if one of them is no blend"
     found = []
@@ -569,6 +591,7 @@ def _hundreds(tokens):
         if shares == 100 and not names: found, shares = [*found, []], 0
     return [f for f in found if any(t.kind in ('num', 'fibre') for t in f)]
 
+# %% ../nbs/01_blends.ipynb #f777f706
 def _cloths(tokens, how):
     "The blends of one slice, and whether they are layers"
     plus = any(t.kind == 'plus' for t in tokens)
@@ -597,7 +620,7 @@ def _respell(token, percent, words):
         for a,b in ((number, word), (word, number)):
             if (left := a(token[:k])) and (right := b(token[k:])): yield f'{left} {right}'
 
-# %% ../nbs/01_blends.ipynb #50cea4d3
+# %% ../nbs/01_blends.ipynb #b1a2fb11
 def _sites(label, words):
     "Where a label may be misread: (start, end, readings)"
     for m in re.finditer(r'(?:[^\W_]|[|!])+', label):
@@ -608,6 +631,7 @@ def _sites(label, words):
         if not (m[1]+m[2]).startswith('0') and int(m[1]+m[2]) <= 100 and int(m[2]): yield *m.span(), [m[0], m[1]+m[2]]
     for m in re.finditer(r'([0-9]+)[.,·`](?=[ ]?%)|(?<=\s)-([0-9]+)(?![0-9.,])', label): yield *m.span(), [m[0], m[1] or m[2]]
 
+# %% ../nbs/01_blends.ipynb #139f77d5
 def _repairs(label, words):
     "Other readings of a label, each with notes of what was changed"
     sites = sorted(_sites(label, words)) if len(label) <= 300 else []
@@ -628,7 +652,7 @@ def _mended(label, how):
         found.setdefault(repr(blend), Blend(blend, [*blend.notes, *notes]))
     return found.popitem()[1] if len(found) == 1 else None
 
-# %% ../nbs/01_blends.ipynb #c7df1579
+# %% ../nbs/01_blends.ipynb #2c9c1131
 class _Entry(NamedTuple): key:str; found:object; base:str; heading:str; known:bool; layer:bool
 
 def _found(part, label, how):
@@ -645,10 +669,14 @@ def _trailing(part, label, how):
     if part.name and len(pieces) == 2: return [part._replace(name=None, heading='', tokens=pieces[0]), part._replace(tokens=pieces[1])]
     return [part]
 
+# %% ../nbs/01_blends.ipynb #a6f9df5e
 def _entries(label, how):
     "Every part of a label with its blend, or with the error that stands in its way"
     out, count = [], {}
-    parts, before = _slices(_present(_cupro([*_packs([*_scan(label, how.aliases)])])))
+    tokens = [*_scan(label, how.aliases)]
+    if 'cup' in label: tokens = _cupro(tokens)
+    if not {'negative', 'filler'}.isdisjoint(t.kind for t in tokens): tokens = _present([*_packs(tokens)])
+    parts, before = _slices(tokens)
     for part in parts if before else [p for part in parts for p in _trailing(part, label, how)]:
         found, layers = _found(part, label, how)
         base = part.name or ('layer' if layers else 'outer')
@@ -710,7 +738,7 @@ def _part_name(part):
     name = plain and _heading([t for t in tokens if t.kind != 'num']) or _fold(part)
     return name if n == ' 1' and name != 'layer' or not plain else name + n
 
-# %% ../nbs/01_blends.ipynb #ceb80892
+# %% ../nbs/01_blends.ipynb #d4ff633c
 def _blend_of(entry, alone):
     "The blend of an entry, or its error"
     if isinstance(entry.found, Blend): return entry.found
@@ -722,7 +750,8 @@ def _choose(entries, part):
     if part: fits = [e for e in entries if part == e.key or part in e.base.split(' and ')]
     else: fits = [e for e in entries if 'outer' in (e.key, *e.base.split(' and '))] or [e for e in entries if 'outer' in e.key.split(' ')] or entries
     if not fits: raise BlendError(f"there is no part {part!r}; choose from: {', '.join(keys[:9])}", 'part')
-    if not part and not fits[0].known and len(keys) > 1: raise BlendError(f"it is not certain which part is meant; choose with part= from: {', '.join(keys[:9])}", 'part')
+    if not part and not fits[0].known and len(keys) > 1:
+        raise BlendError(f"it is not certain which part is meant; choose with part= from: {', '.join(keys[:9])}", 'part')
     if fits[0].layer and not part: raise _why('plus', '+')
     blend = _blend_of(fits[0], len(keys) == 1)
     if len(keys) > 1: blend.notes += (f"this is the part {fits[0].key!r}; the label has: {', '.join(keys[:9])}{', ...' if len(keys) > 9 else ''}",)
