@@ -111,7 +111,7 @@ def _lexicon(aliases=()):
     for first,n in ((w.split(' ')[0], w.count(' ') + 1) for w in words): longest[first] = max(longest.get(first, 0), n)
     return words, longest
 
-# %% ../nbs/01_blends.ipynb #e52fc9cc
+# %% ../nbs/01_blends.ipynb #9d392f4d
 _NUM = r'(?:[0-9]+(?:[.,][0-9]+)?|(?<![.0-9])[.][0-9]+)'
 _TOKEN = re.compile(rf'''(?P<odd>(?<=[^\W\d_])0+(?=[^\W\d_]))                                  # w00l
     |(?P<range>[0-9]+(?:[.,][0-9]+)?[ ]?%?[ ]?[-~–—−〜][ ]?[.,]?[0-9][0-9.,]*[ ]?%?)           # 90-95%
@@ -120,7 +120,7 @@ _TOKEN = re.compile(rf'''(?P<odd>(?<=[^\W\d_])0+(?=[^\W\d_]))                   
     |(?P<words>n/a(?![^\W_])|[^\W\d_]+(?:[ ][^\W\d_]+)*)                                       # words in a row
     |(?P<line>\n) |(?P<plus>\+) |(?P<colon>:) |(?P<joint>[/,;&|、。·•・●■◆▶※✓✔▪➤→○◎□◇★☆])[ ]*
     |(?P<stop>[.](?=\s|$)|(?<=\s)[-–—](?=\s)) |(?P<soft>\([ ]?%[ ]?\)|[\s=.!"“”‘’'*_–—-])
-    |(?P<open>[(\[{{«「『【〔〈《≪]|<(?![ ]?[0-9])) |(?P<close>[)\]}}»」』】〕〉》≫]|(?<=[^\W\d_])>) |(?P<sign>.)''', re.X | re.S)
+    |(?P<open>[(\[{{«「『【〔〈《≪]|<(?![ ]?[0-9])) |(?P<close>[)\]}}»」』】〕〉》≫]|(?<=[^\W\d_])>|(?<=%)>) |(?P<sign>.)''', re.X | re.S)
 
 class _Token(NamedTuple): kind:str; value:object; text:str; at:int = 0
 
@@ -211,7 +211,7 @@ def _alike(word):
     near = get_close_matches(word[:30], near, 3, .75)
     return f"is it {' or '.join(f'{n} ({names[n].fibre})' for n in near)}?" if near else f"the fibres are: {', '.join(FIBRES)}"
 
-# %% ../nbs/01_blends.ipynb #807da8e2
+# %% ../nbs/01_blends.ipynb #e1195d67
 _LANGS = {}
 for _row in NAMES:
     if _row.lang not in ('code', 'mill') and _row.source != 'misspelling': _LANGS.setdefault(_fold(_row.name), set()).add(_row.lang)
@@ -224,11 +224,13 @@ def _language(tokens):
 
 def _settle(tokens):
     "The tokens, with codes of two readings read where another word or the language settles them"
-    kinds, lang = [t.kind for t in tokens], _language(tokens)
+    lang = _language(tokens)
+    clash = lambda t: t.kind == 'fibre' and t.value.lang == 'code' and AMBIGUOUS_IN.get((t.text, lang))
+    tokens = [_Token('ambiguous', clash(t), t.text) if clash(t) else t for t in tokens]
+    kinds = [t.kind for t in tokens]
     named = {t.value.fibre for t in tokens if t.kind == 'fibre'}
     spare = kinds.count('fibre') + kinds.count('ambiguous') > kinds.count('num')   # more names than shares: two of them are one fibre
     for i,t in enumerate(tokens):
-        if t.kind == 'fibre' and t.value.lang == 'code' and (two := AMBIGUOUS_IN.get((t.text, lang))): t = _Token('ambiguous', two, t.text)
         if t.kind == 'ambiguous':
             beside = [n.value.fibre for n in tokens[max(0, i-1):i+2] if n.kind == 'fibre' and n.value.fibre in t.value]
             left = [f for f in t.value if f not in named]
