@@ -189,7 +189,7 @@ def _why(kind, value):
 
 def _short(text, n=80): return repr(text if len(text) <= n else text[:n-3] + '...')
 
-# %% ../nbs/01_blends.ipynb #0cd0115a
+# %% ../nbs/01_blends.ipynb #d64ef75a
 def _refuse(token, other):
     "Raise what a token has to say against the blend"
     kind, value, text, _ = token
@@ -202,14 +202,20 @@ def _refuse(token, other):
         near = f"; other='nearest' counts it as {NEAREST[value.fibre]}" if value.fibre in NEAREST else ''
         raise BlendError(f"{value.fibre} ({value.name!r}) is beyond the twelve fibres: {', '.join(FIBRES)}{near}", 'beyond')
 
+@lru_cache(maxsize=None)
+def _initials():
+    "First letter to the names that begin with it, slips left out"
+    found = {}
+    for name,(kind,row) in _lexicon()[0].items():
+        if kind == 'fibre' and row.source != 'misspelling': found.setdefault(name[0], {})[name] = row.fibre
+    return found
+
 @lru_cache(maxsize=1024)
 def _alike(word):
     "Names spelled like a word that no row of the tables explains, as a hint"
-    words, _ = _lexicon()
-    names = {w: row for w,(kind,row) in words.items() if kind == 'fibre' and row.source != 'misspelling'}
-    near = [w for w in names if w[0] == word[0] or w[-2:] == word[-2:]]
-    near = get_close_matches(word[:30], near, 3, .75)
-    return f"is it {' or '.join(f'{n} ({names[n].fibre})' for n in near)}?" if near else f"the fibres are: {', '.join(FIBRES)}"
+    names = {n: fibre for n,fibre in _initials().get(word[0], {}).items() if abs(len(n) - len(word)) < 4}
+    near = get_close_matches(word[:30], names, 3, .75)
+    return f"is it {' or '.join(f'{n} ({names[n]})' for n in near)}?" if near else f"the fibres are: {', '.join(FIBRES)}"
 
 # %% ../nbs/01_blends.ipynb #e1195d67
 _LANGS = {}
@@ -521,9 +527,10 @@ def _where(tokens, i, j):
     if before not in _BLEND: return 'head' if after in (*_BLEND, 'line', 'open') or slash or not before else 'aside'
     return 'mid' if after in _BLEND or slash else 'tail'
 
-# %% ../nbs/01_blends.ipynb #2718e07b
+# %% ../nbs/01_blends.ipynb #8610961f
 def _bare_marks(tokens, taken):
     "Part words without a colon"
+    if all(t.kind != 'part' or i in taken for i,t in enumerate(tokens)): return
     for i,j in _groups(tokens, taken):
         inside = 0 < i and j < len(tokens) and tokens[i-1].kind == 'open' and tokens[j].kind == 'close'
         where = _where(tokens, i-inside, j+inside) if i-1 not in taken else 'head'
