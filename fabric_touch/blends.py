@@ -82,12 +82,12 @@ _NEAR = dict(
     polyurethane='pvc, imitation leather, thermoplastic polyurethane')
 NEAREST = {fibre: near for near,fibres in _NEAR.items() for fibre in fibres.split(', ')}
 
-# %% ../nbs/01_blends.ipynb #62ed358b
+# %% ../nbs/01_blends.ipynb #1ab0a679
 AMBIGUOUS = dict(ac=('acrylic', 'acetate'), a=('acrylic', 'acetate'), ly=('spandex', 'tencel'), t=('polyester', 'tencel'), pe=('polyester', 'polyethylene'),
                  pc=('acrylic', 'plastic'))  # code to its two readings
 AMBIGUOUS_IN = {('ca', 'it'): ('acetate', 'hemp'), ('ha', 'it'): ('hemp', 'animal hair'),  # (code, language) to its two readings
                 ('vy', 'it'): ('rayon', 'vinylal'), ('el', 'it'): ('spandex', 'elastodiene')}
-SETTLED = {('ac', 'it'): 'acetate', ('pc', 'it'): 'acrylic', ('ly', 'it'): 'tencel', ('pe', 'it'): 'polyethylene',
+SETTLED = {('ac', 'it'): 'acetate', ('pc', 'it'): 'acrylic', ('pe', 'it'): 'polyethylene',
            **{('t', lang): 'polyester' for lang in ('ko', 'ja', 'zh')}}
 _AS = dict(t=('tetoron', 'tencel'), ly=('lycra', 'lyocell'), pc=('PC', 'polycarbonate'))  # the word that a reading abbreviates
 _LITERAL = 'is read literally, as polyurethane; a small share beside another fibre usually means elastane'
@@ -217,7 +217,7 @@ def _alike(word):
     near = get_close_matches(word[:30], names, 3, .75)
     return f"is it {' or '.join(f'{n} ({names[n]})' for n in near)}?" if near else f"the fibres are: {', '.join(FIBRES)}"
 
-# %% ../nbs/01_blends.ipynb #e1195d67
+# %% ../nbs/01_blends.ipynb #7503e41c
 _LANGS = {}
 for _row in NAMES:
     if _row.lang not in ('code', 'mill') and _row.source != 'misspelling': _LANGS.setdefault(_fold(_row.name), set()).add(_row.lang)
@@ -228,6 +228,7 @@ def _language(tokens):
     sure = {lang for langs in known if len(langs) == 1 for lang in langs}
     return sure.pop() if len(sure) == 1 else None
 
+# %% ../nbs/01_blends.ipynb #03105d54
 def _settle(tokens):
     "The tokens, with codes of two readings read where another word or the language settles them"
     lang = _language(tokens)
@@ -424,7 +425,7 @@ def _one(tokens, how):
     if 'all' in kinds and 'num' not in kinds: notes.append('it is said to be all of one fibre, and read as 100%')
     return Blend({f: float(shares[f]/total) for f in FIBRES if shares.get(f)}, [*notes, *_notes(strands, shares, total + dropped)])
 
-# %% ../nbs/01_blends.ipynb #c3b6ae3c
+# %% ../nbs/01_blends.ipynb #1465a537
 _HEADS = 'outer', 'lining', 'filling', 'coating', 'membrane', 'interlining', 'backing', 'layer'
 
 def _heading(tokens):
@@ -434,24 +435,31 @@ def _heading(tokens):
         if t.kind == 'joint': sides.append([])
         elif t.kind in ('part', 'unknown') and t.text != 'n/a' and t.text not in tuple('abcdef'): sides[-1] += t.value.split(' ')
         elif t.kind == 'fibre' and t.value.fibre == 'other fibres': sides[-1].append('other')
+    if not any(sides): sides = [[t.text for t in tokens if t.kind == 'quality']]             # solid: 100% cotton
     names = [' '.join(dict.fromkeys(sorted(s, key=_HEADS.__contains__))) for s in sides if s]
     return ' and '.join(dict.fromkeys(names)) or None
 
-# %% ../nbs/01_blends.ipynb #a46d01d6
-_LETTER = dict(part='P', negative='N', filler='f', rest='f', colon='c', joint='j', line='|', stop='|', open='|', close='|', plus='|')
-_NO = 'no not non without ohne kein keine nicht sans pas zonder geen niet senza sem nao sin'.split()  # the other negatives except
-_ABSENT = re.compile(r'P[Pfj]*c?f*[NE](?![fc])|[NE]f*P[Pf]*(?![fcN])|Ef*P[Pf]*c')
+# %% ../nbs/01_blends.ipynb #6c5bbda1
+_LETTER = dict(part='P', filler='f', rest='f', colon='c', line='|', stop='|', open='|', close='|', plus='|')
+_AFTER_IT = '제외 없음 아님 해당없음 なし を除く 除く は除く 除外 none nothing excluded'.split()                   # lining: none
+_PLAIN_NO = 'no not non without ohne kein keine nicht sans pas zonder geen niet senza sem nao sin'.split()  # the others mean except
+_ABSENT = re.compile('|'.join((
+    'P(?:f*[aj]f*P)*f*c?f*(?:A(?!c)|[NEM](?=[|j]|$))', 'P(?:f*[aj]f*P)*f*cf*[NEM](?=[aP])',  # lining none; lining: no
+    '(?<=P)f*[NE]f*P+(?=c)', '(?<!P)Ef*P+c',                                    # jacket without lining: ...; excluding trim: ...
+    '[NEM]f*P+(?:f*af*P+)+(?=[|j]|$)', '[NE]f*P+(?![fcaNEMAP])', '(?<![Pc])Mf*P(?!c)')))  # except a and b; no lining; 无里料
+
+def _letter(t):
+    "One letter for a token, for the patterns of what is absent"
+    if t.kind == 'joint': return 'j' if t.text in ',;|' else 'a'
+    if t.kind != 'negative': return _LETTER.get(t.kind, 'x')
+    return 'A' if t.text in _AFTER_IT else 'M' if t.text[0] >= '\u1100' else 'N' if t.text in _PLAIN_NO else 'E'
 
 def _present(tokens):
     "The tokens without the parts that are said to be absent or left out"
-    letters = ''.join('E' if t.kind == 'negative' and t.text not in _NO else _LETTER.get(t.kind, 'x') for t in tokens)
-    last, out = 0, []
-    for m in _ABSENT.finditer(letters) if 'N' in letters or 'E' in letters else ():
-        out += [*tokens[last:m.start()], _Token('stop', '.', '.', tokens[m.start()].at)]
-        last = m.end()
-    return [*out, *tokens[last:]]
+    absent = {k for m in _ABSENT.finditer(''.join(map(_letter, tokens))) for k in range(*m.span())}
+    return [t for k,t in enumerate(tokens) if k not in absent]
 
-# %% ../nbs/01_blends.ipynb #639afe5d
+# %% ../nbs/01_blends.ipynb #57557ec1
 _PACKS = 'pack', 'pairs', 'pair', 'pcs', 'er pack', 'pak', 'paar'
 _PACKS_OF = 'pack', 'pack of', 'pack de', 'set of', 'set van', 'lot de', 'kit', 'kit com'
 
@@ -464,17 +472,21 @@ def _packs(tokens):
 def _cupro(tokens):
     "CUP as a code where a share has no other name"
     kinds = [t.kind for t in tokens]
-    if 'colon' in kinds or kinds.count('num') <= kinds.count('fibre'): return tokens
+    codes = any(t.kind == 'fibre' and t.value.lang == 'code' for t in tokens)
+    if not codes or 'colon' in kinds or kinds.count('num') <= kinds.count('fibre'): return tokens
     return [_Token('fibre', Name('CUP', 'code', 'cupro', 'ISO 2076'), t.text, t.at) if t.text == 'cup' else t for t in tokens]
 
-# %% ../nbs/01_blends.ipynb #d32ee0e5
+# %% ../nbs/01_blends.ipynb #770cc777
 _BEFORE = 'part', 'unknown', 'filler', 'quality', 'generic', 'rest', 'open', 'close'                        # may stand in a heading
 _BLEND = 'num', 'fibre', 'quality', 'all', 'ambiguous', 'generic', 'range', 'minus', 'vague', 'unknown'  # may stand in a blend
 class _Mark(NamedTuple): start:int; end:int; name:str; where:str; text:str; known:bool
 
 def _mark(tokens, start, end, where):
     words = [t for t in tokens[start:end] if t.kind not in ('open', 'close')]
-    return _Mark(start, end, _heading(words), where, ' '.join(t.text for t in words), all(t.kind != 'unknown' for t in words))
+    name, kinds = _heading(words), {t.kind for t in words}
+    known = not name or 'part' in kinds and 'unknown' not in kinds
+    if name and kinds.isdisjoint(('part', 'unknown', 'fibre')): known = None       # qualities alone
+    return _Mark(start, end, name, where, ' '.join(t.text for t in words), known)
 
 def _ordinal(tokens, i):
     "Is the token before the colon at `i` a number or letter of the heading, as in fabric 1: or fabric A:?"
@@ -536,48 +548,73 @@ def _bare_marks(tokens, taken):
         where = _where(tokens, i-inside, j+inside) if i-1 not in taken else 'head'
         yield _mark(tokens, i-inside, j+inside, where)
 
-# %% ../nbs/01_blends.ipynb #d3a2e67e
+# %% ../nbs/01_blends.ipynb #954e0b69
 def _open_pair(tokens):
     "Does a pair of name and share stand open at the end, as before the mesh of 100% mesh polyester?"
     kinds = [t.kind for t in tokens]
     cut = max((i for i,k in enumerate(kinds) if k in ('joint', 'line', 'colon')), default=-1)
     return kinds[cut+1:].count('num') != kinds[cut+1:].count('fibre')
 
+# %% ../nbs/01_blends.ipynb #8e1f528c
+_DESCRIBES = set('mesh lace knit woven rib pile trousers shirt shorts skirt dress jacket vest panel faux fur elastic'.split())  # may go without a blend
+
+def _leading(marks, tokens):
+    "Do the headings stand before their blends? Raises where that is not certain"
+    empty = not any(t.kind in _BLEND for t in tokens[marks[-1].end:])              # nothing after the last one
+    bracketed = [tokens[m.start].kind == 'open' for m in marks]
+    if all(bracketed) and empty and marks[0].where in ('mid', 'tail'): return False
+    asian = any(m.where == 'mid' and max(m.text) >= '\u1100' for m in marks) and not any(bracketed)
+    before = asian or any(m.where == 'head' for m in marks)
+    for m in marks:
+        if m.where == 'mid' and not asian and marks[0].where != 'head':
+            raise BlendError(f'{m.text!r} may belong to the blend before it or after it; write it first, with a colon, like {m.text}: 100% cotton', 'layers')
+        if m.where == 'aside' and not before or before and m.where in ('aside', 'tail') and not set(m.name.split(' ')) <= _DESCRIBES: raise _why('part', m.text)
+    if before and empty and marks[-1].where in ('head', 'mid') and not marks[-1].text.endswith(':'): raise _why('part', marks[-1].text)
+    return before
+
+# %% ../nbs/01_blends.ipynb #1404b01e
 def _marks(tokens):
     "The headings, part words that only describe, and whether the headings stand before their blends"
     marks = [*_colon_marks(tokens)]
     marks = sorted([*marks, *_bare_marks(tokens, {k for m in marks for k in range(m.start, m.end)})])
-    asian = any(m.where == 'mid' and max(m.text) >= '\u1100' for m in marks)
-    heads = any(m.where == 'head' for m in marks)
-    marks = [m._replace(where='inside') if m.where == 'mid' and len(marks) == 1 and _open_pair(tokens[:m.start]) else m for m in marks]
-    for m in marks:
-        bracketed = tokens[m.start].kind == 'open' and not heads
-        if m.where == 'mid' and not (asian or bracketed or marks[0].where == 'head'):
-            raise BlendError(f'{m.text!r} may belong to the blend before it or after it; write it first, with a colon, like {m.text}: 100% cotton', 'layers')
-        if m.where == 'aside' and not heads: raise _why('part', m.text)
-    before = heads or asian
+    if len(marks) == 1 and marks[0].where == 'mid' and _open_pair(tokens[:marks[0].start]): return [], marks, True
+    before = not marks or _leading(marks, tokens)
     ours = ('head', 'mid') if before else ('mid', 'tail')
     return [m for m in marks if m.where in ours], [m for m in marks if m.where not in ours], before
 
-# %% ../nbs/01_blends.ipynb #ac771729
+# %% ../nbs/01_blends.ipynb #939d67f4
 class _Slice(NamedTuple): name:str; heading:str; known:bool; tokens:list
 _NOTHING = _ASIDE | {'joint', 'line'}
 
+def _titled(marks, empty):
+    "The names of the headings, each with the title that stands before it"
+    title, kept, names = '', '', []
+    for name,nothing in zip((m.name for m in marks), empty):
+        head = not {*(name or '').split(' ')}.isdisjoint(_HEADS)
+        if head: kept = ''
+        if name and title in _HEADS and head: name = name if title in name.split(' ') else f'{title} and {name}'
+        elif name and title in _HEADS: kept = title
+        elif name and title: name = f'{title} {name}'
+        names.append(f'{name} {kept}' if name and kept else name or title or None)
+        title = names[-1] if nothing and names[-1] else ''
+    return names
+
+# %% ../nbs/01_blends.ipynb #8fd6a858
 def _slices(tokens):
     "The parts of a label, and whether the headings stand before their blends"
     if not any(t.kind in ('part', 'colon') for t in tokens): marks, aside, before = [], [], True
     else: marks, aside, before = _marks(tokens)
     aside = {k for m in aside for k in range(m.start, m.end)}
     edges = [0, *(k for m in marks for k in (m.start, m.end)), len(tokens)]
-    labels = [(m.name, m.text, m.known) for m in marks]
+    stretches = [[tokens[k] for k in range(a, b) if k not in aside] for a,b in zip(edges[::2], edges[1::2])]
+    empty = [all(t.kind in _NOTHING for t in ts) for ts in stretches]
+    names = _titled(marks, empty[1:]) if before else [m.name for m in marks]
+    labels = [(name, m.text, m.known) for name,m in zip(names, marks)]
+    if marks and not before and not empty[-1]: raise _why('part', marks[-1].text)          # the last blend has no heading
     labels = [(None, '', True), *labels] if before else [*labels, (None, '', True)]
-    found, title = [], ''
-    for (name, text, known),a,b in zip(labels, edges[::2], edges[1::2]):
-        name = title + name if name and not title.startswith(f'{name} ') else name or title.strip().removesuffix(' and') or None
-        part = [t for k,t in enumerate(tokens[a:b], a) if k not in aside]
-        if any(t.kind not in _NOTHING for t in part): found, title = [*found, _Slice(name, text, known, part)], ''
-        elif before and name: title = name + (' and ' if name in _HEADS and all(t.kind != 'line' for t in part) else ' ')
+    found = [_Slice(*label, ts) for label,ts,nothing in zip(labels, stretches, empty) if not nothing]
     if not found: raise BlendError('names no fibre; write it like 95% cotton, 5% spandex', 'empty')
+    if len(found) == 1 and found[0].known is None: found = [found[0]._replace(name=None)]     # denim: 100% cotton
     return found, before
 
 # %% ../nbs/01_blends.ipynb #02b664e3

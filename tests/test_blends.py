@@ -126,6 +126,10 @@ REFUSED = [
     ('化繊綿100%', 'ambiguous', 'family'), ('극세사 면 100%', 'ambiguous', 'family'), ('100% synthetic wool', 'ambiguous', 'family'), ('再生纤维素纤维（聚酯纤维）100%', 'ambiguous', 'family'),
     ('합성모 100%', 'share', '합성모'), ('环保毛100%', 'share', '环保毛'), ('毛糸100%', 'share', '毛糸'), ('폴리프로 100%', 'beyond', 'polypropylene'), ('聚丙烯100%', 'beyond', 'polypropylene'), ('人造毛100%', 'unknown', '人造毛'),
     ('木棉100%', 'beyond', 'kapok'), ('토끼털 100%', 'beyond', 'angora'), ('全新羊毛', 'form', 'no share'), ('綿95%以上', 'share', '以上'), ('棉95%上下', 'share', '上下'),
+    ('100% cotton, except sleeves and collar 100% polyester', 'form', 'says what is not in it'), ('Lining: non-stretch 100% polyester', 'form', 'says what'),
+    ('棉100%面料 涤纶100%里料', 'layers', 'names a part|may belong'), ('면100% 겉감 폴리100% 안감', 'layers', 'names a part|may belong'), ('100% cotton - shell - 100% polyester - lining', 'layers', 'names a part|may belong'), ('100% cotton\nshell\n100% polyester\nlining', 'layers', 'names a part|may belong'),
+    ('100% nylon filling, shell: 100% cotton', 'layers', 'filling'), ('Shell 100% polyester, 100% polyester lining', 'layers', 'lining'), ('80% cotton 20% polyester (lining) 100% polyester', 'layers', 'lining'),
+    ('100% cotton shell, 100% polyester lining, 100% nylon', 'layers', 'lining'), ('綿混 100%', 'share', '綿混'), ('毛布 100%', 'share', '毛布'), ('mescla algodão 100%', 'share', 'mescla'), ('cotone 95% LY 5%', 'ambiguous', 'LY'), ('cup 60% cotton 40%', 'form', 'no name'),
     ('100% cotton with lining', 'layers', "'lining' names a part"), ('95% cotton 5% elastane with pockets', 'layers', "'pockets'"), ('laminé 100% polyester', 'layers', 'lamine'),
     ('Oeko-Tex 100 cotton', 'form', 'the number after'), ('GRS 95 cotton 5 elastane', 'form', 'the number after'), ('cotton 16s, spandex 84', 'form', 'no share'), ('nylon 66 34% elastane', 'form', 'no share'),
     ('100% cotton, 200 gsm', 'form', 'gsm'), ('Thread count: 100 cotton', 'form', 'thread count'), ('60% coton (dont 20% recyclé), 40% polyester', 'share', 'share of a share'), ('60% polyester davon 20% recycelt', 'share', 'share of a share'),
@@ -226,6 +230,16 @@ PARTS = [
     ('Shell: 100% cotton; Lining: none', 'outer cotton 100'), ('겉감: 면 100% 안감: 없음', 'outer cotton 100'), ('裏地なし 綿100%', 'outer cotton 100'), ('无里料 面料：棉100%', 'outer cotton 100'),
     ('면 100% (시보리 제외)', 'outer cotton 100'), ('綿100%（装飾部分を除く）', 'outer cotton 100'), ('棉100%（罗纹除外）', 'outer cotton 100'), ('100% coton hors garniture', 'outer cotton 100'), ('100% cotton, excluding trims', 'outer cotton 100'),
     ('3-pack 78% Cotton, 20% Polyamide, 2% Elastane', 'outer cotton 78 nylon 20 spandex 2'), ('Lot de 2: 100% coton', 'outer cotton 100'),
+    # a negative belongs to the part after it, words such as none to the one before
+    ('robe sans manches 100% coton', 'dress cotton 100'), ('jacket without lining 100% wool', 'jacket wool 100'), ('camiseta sin mangas: 100% algodón', 'shirt cotton 100'),
+    ('main fabric excluding trim: 100% cotton', 'outer cotton 100'), ('hoofdstof exclusief kant: 100% katoen; kant: 100% polyamide', 'outer cotton 100 | lace nylon 100'),
+    ('안감 소매 제외 폴리100% 겉감 모100%', 'lining polyester 100 | outer wool 100'), ('Exclusive of pocket lining: 100% cotton', 'outer cotton 100'),
+    ('Denim: 100% cotton', 'outer cotton 100'), ('겉감: 면 100% 안감: -', 'outer cotton 100'), ('棉 100% 填充物 无', 'outer cotton 100'),
+    # titles keep their scope
+    ('Oberstoff: 100% Wolle. Futter: Ärmel 100% Polyester, Körper 100% Viskose', 'outer wool 100 | sleeve lining polyester 100 | body lining rayon 100'),
+    ('Lining: front 100% polyester, back 100% viscose; Shell 100% wool', 'front lining polyester 100 | back lining rayon 100 | outer wool 100'),
+    ('면 100% (겉감) 폴리 100% (안감)', 'outer cotton 100 | lining polyester 100'), ('95% 면 5% 스판 (몸판) 100% 폴리 (배색)', 'body cotton 95 spandex 5 | contrast polyester 100'),
+    ('Solid: 100% cotton, heather: 60% cotton 40% polyester', 'solid cotton 100 | heather cotton 60 polyester 40'),
     ('100% cotton rib', 'rib cotton 100'), ('Composition: 60% cotton, 40% linen', 'outer cotton 60 linen 40'), ('N/A:Polyester 100%', 'outer polyester 100')]
 
 def written(parts): return ' | '.join(f'{p} ' + ' '.join(f'{f} {100*s:g}' for f,s in b.items()) for p,b in parts.items())
