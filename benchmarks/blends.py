@@ -2,7 +2,7 @@
 
     python benchmarks/blends.py [--json FILE] [--labels 100000] [--repeats 3]
 
-Two ways: `parse_blends`, which reads every distinct label once, and a loop over the rows. Each figure is the median of the repeats. The labels are generated: names of the
+Two ways: `parse_blends`, which reads every distinct label once, many of them on all cores, and a loop over the rows. Each figure is the median of the repeats. The labels are generated: names of the
 table in one language, shares that sum to 100, a third with an outer part and a lining, one in twenty with a fault.
 """
 import os, random, statistics, time

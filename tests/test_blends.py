@@ -329,6 +329,13 @@ def test_misread_signs(text, expected, note):
     blend = parse_blend(text)
     assert blend == expected and any(note in n and 'only so' in n for n in blend.notes)
 
+def test_a_table_is_the_same_in_one_process_and_in_several(monkeypatch):
+    pd = pytest.importorskip('pandas')
+    texts = [f'{a}% cotton {100-a}% {f}' for a in range(1, 100) for f in ('linen', 'poly', 'silk', 'elastane 1%')] + [None]
+    one = parse_blends(texts)
+    monkeypatch.setattr('fabric_touch.blends.MANY', 10)
+    pd.testing.assert_frame_equal(parse_blends(texts), one)
+
 def test_repairs_stay_with_their_part_and_are_exact():
     parts = parse_parts('Shell: 9O% cotton 1O% linen; Lining: 100% polyester')
     assert len(parts['outer'].notes) == 2 and not parts['lining'].notes
