@@ -514,7 +514,7 @@ def test_the_labels_of_hm_compositions():
     assert counts == dict(parsed=1624, beyond=456, sum=26, unknown=7, ambiguous=5)
 
 def checked():
-    "200 labels drawn with a fixed seed, read by a person: which set, which row of it, what it says"
+    "200 labels drawn with a fixed seed (2026), read by eye: which set, which row of it, what it says"
     with open(Path(__file__).parent/'checked_labels.csv', encoding='utf-8', newline='') as f: return [(r['corpus'], int(r['row']), r['expected']) for r in csv.DictReader(f)]
 
 @needs('hm_compositions')
