@@ -599,9 +599,25 @@ def _titled(marks, empty):
         title = names[-1] if nothing and names[-1] else ''
     return names
 
-# %% ../nbs/01_blends.ipynb #8fd6a858
+# %% ../nbs/01_blends.ipynb #a7256263
+def _hundreds(tokens):
+    "The stretches in each of which the shares come to 100"
+    found, shares, names = [[]], 0, 0
+    for t in tokens:
+        found[-1].append(t)
+        shares, names = shares + (t.value if t.kind == 'num' else 0), names + (t.kind == 'fibre') - (t.kind == 'num')
+        if shares == 100 and not names: found, shares = [*found, []], 0
+    return [f for f in found if any(t.kind in ('num', 'fibre') for t in f)]
+
+def _trailing(part):
+    "A slice whose heading stands at its end; 100% cotton, 100% polyester lining holds a cloth without a heading too"
+    pieces = _hundreds(part.tokens)
+    if part.name and len(pieces) == 2: return [part._replace(name=None, heading='', tokens=pieces[0]), part._replace(tokens=pieces[1])]
+    return [part]
+
+# %% ../nbs/01_blends.ipynb #48feb5ac
 def _slices(tokens):
-    "The parts of a label, and whether the headings stand before their blends"
+    "The parts of a label"
     if not any(t.kind in ('part', 'colon') for t in tokens): marks, aside, before = [], [], True
     else: marks, aside, before = _marks(tokens)
     aside = {k for m in aside for k in range(m.start, m.end)}
@@ -615,9 +631,9 @@ def _slices(tokens):
     found = [_Slice(*label, ts) for label,ts,nothing in zip(labels, stretches, empty) if not nothing]
     if not found: raise BlendError('names no fibre; write it like 95% cotton, 5% spandex', 'empty')
     if len(found) == 1 and found[0].known is None: found = [found[0]._replace(name=None)]     # denim: 100% cotton
-    return found, before
+    return found if before else [piece for part in found for piece in _trailing(part)]
 
-# %% ../nbs/01_blends.ipynb #02b664e3
+# %% ../nbs/01_blends.ipynb #5e090bde
 def _apart(stretches, how):
     "The blends of stretches, what is said again in other words left out; none if one of them is no blend"
     found = []
@@ -627,15 +643,6 @@ def _apart(stretches, how):
             if not any(blend == b and text != t for b,t in found): found.append((blend, text))
     except BlendError: return []
     return [blend for blend,_ in found]
-
-def _hundreds(tokens):
-    "The stretches in each of which the shares come to 100"
-    found, shares, names = [[]], 0, 0
-    for t in tokens:
-        found[-1].append(t)
-        shares, names = shares + (t.value if t.kind == 'num' else 0), names + (t.kind == 'fibre') - (t.kind == 'num')
-        if shares == 100 and not names: found, shares = [*found, []], 0
-    return [f for f in found if any(t.kind in ('num', 'fibre') for t in f)]
 
 # %% ../nbs/01_blends.ipynb #f777f706
 def _cloths(tokens, how):
@@ -677,7 +684,7 @@ def _sites(label, words):
         if not (m[1]+m[2]).startswith('0') and int(m[1]+m[2]) <= 100 and int(m[2]): yield *m.span(), [m[0], m[1]+m[2]]
     for m in re.finditer(r'([0-9]+)[.,·`](?=[ ]?%)|(?<=\s)-([0-9]+)(?![0-9.,])', label): yield *m.span(), [m[0], m[1] or m[2]]
 
-# %% ../nbs/01_blends.ipynb #139f77d5
+# %% ../nbs/01_blends.ipynb #ef610007
 def _repairs(label, words):
     "Other readings of a label, each with notes of what was changed"
     sites = sorted(_sites(label, words)) if len(label) <= 300 else []
@@ -693,12 +700,12 @@ def _mended(label, how):
     "The blend of the one other reading that is one, or None"
     found = {}
     for text,notes in _repairs(label, _lexicon(how.aliases)[0]):
-        try: blend = _one([*_scan(text, how.aliases)], how._replace(tolerance=0))
+        try: blend = _one(_scan(text, how.aliases), how._replace(tolerance=0))
         except BlendError: continue
         found.setdefault(repr(blend), Blend(blend, [*blend.notes, *notes]))
     return found.popitem()[1] if len(found) == 1 else None
 
-# %% ../nbs/01_blends.ipynb #2c9c1131
+# %% ../nbs/01_blends.ipynb #beb31d5b
 class _Entry(NamedTuple): key:str; found:object; base:str; heading:str; known:bool; layer:bool
 
 def _found(part, label, how):
@@ -709,21 +716,14 @@ def _found(part, label, how):
         mended = None if e.reason in ('beyond', 'twice') else _mended(text, how)
         return ([mended], False) if mended else ([e], False)
 
-def _trailing(part, label, how):
-    "A slice whose heading stands at its end; 100% cotton, 100% polyester lining holds a cloth without a heading too"
-    pieces = _hundreds(part.tokens)
-    if part.name and len(pieces) == 2: return [part._replace(name=None, heading='', tokens=pieces[0]), part._replace(tokens=pieces[1])]
-    return [part]
-
-# %% ../nbs/01_blends.ipynb #a6f9df5e
+# %% ../nbs/01_blends.ipynb #197f8d02
 def _entries(label, how):
     "Every part of a label with its blend, or with the error that stands in its way"
     out, count = [], {}
-    tokens = [*_scan(label, how.aliases)]
+    tokens = _scan(label, how.aliases)
     if 'cup' in label: tokens = _cupro(tokens)
     if not {'negative', 'filler'}.isdisjoint(t.kind for t in tokens): tokens = _present([*_packs(tokens)])
-    parts, before = _slices(tokens)
-    for part in parts if before else [p for part in parts for p in _trailing(part, label, how)]:
+    for part in _slices(tokens):
         found, layers = _found(part, label, how)
         base = part.name or ('layer' if layers else 'outer')
         said = [e.found for e in out if e.base == base and part.heading not in ('', e.heading) and not re.search(r'\d| [a-f]$', f'{e.heading} {part.heading}')]
@@ -758,7 +758,7 @@ def _read(text, choose, how):
     try: return choose(_entries(label, how))
     except BlendError as e: raise BlendError(f'{_short(text.strip())}: {e}', e.reason) from None
 
-# %% ../nbs/01_blends.ipynb #82a56002
+# %% ../nbs/01_blends.ipynb #ddb77eec
 def _choices(other, limit, aliases):
     "The caller's choices, checked"
     pick(dict.fromkeys(('error', 'nearest', 'drop')), other, 'choice for other')
@@ -778,7 +778,7 @@ def _part_name(part):
     "The name of a part as `parse_parts` gives it"
     if part is None: return None
     if not isinstance(part, str) or not part.strip(): raise FabricError(f"part is {part!r}; it is the name of a part, e.g. 'lining', or None for the outer one")
-    tokens = [*_scan(_fold(part))]
+    tokens = _scan(_fold(part))
     n = ''.join(f' {t.value}' for t in tokens if t.kind == 'num')
     plain = all(t.kind in ('part', 'unknown', 'filler', 'num', 'joint') for t in tokens)
     name = plain and _heading([t for t in tokens if t.kind != 'num']) or _fold(part)
