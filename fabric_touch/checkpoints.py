@@ -341,9 +341,11 @@ def _load(folder, make_model, expect):
     model.load_state_dict(tensors)
     return model, card
 
-# %% ../nbs/06_checkpoints.ipynb #2ad16819
+# %% ../nbs/06_checkpoints.ipynb #a60e3d6c
 _CONVERT = ("If you trust where it comes from, convert it once, with the program that made it and on a machine you can spare: "
             "torch.save(model.state_dict(), 'weights.pth'); numbers alone are read here.")
+_SCRIPT = ("is a TorchScript archive, which holds a program beside the numbers and cannot be read safely (OpenAI's own ViT-B-32.pt is one). If you trust where it comes from, convert it once: "
+           "torch.save(torch.jit.load('ViT-B-32.pt', map_location='cpu').state_dict(), 'weights.pth')")
 
 def _claims(path, zipped):
     "What a pickled file claims beyond its size, before it is read; empty if nothing"
@@ -366,7 +368,7 @@ def _outsized(found, size):
         elif isinstance(o, (list, tuple, set)): todo += o
         elif isinstance(o, torch.Tensor) and (o.layout != torch.strided or max(o.nbytes, o.untyped_storage().nbytes()) > size): return o
 
-# %% ../nbs/06_checkpoints.ipynb #0ee759ad
+# %% ../nbs/06_checkpoints.ipynb #b2b38c21
 def _is_safetensors(path):
     "Does a file begin as a safetensors file does, or claim to be one?"
     with open(path, 'rb') as f: start = f.read(9)
@@ -376,6 +378,7 @@ def _refusal(path, error):
     "Why a foreign file was not read"
     asked = re.search(r'GLOBAL ([\w.]+)', str(error))
     if asked: return f"wants to run code when it is opened ({asked[1]}); it was not run. {_CONVERT}"
+    if 'TorchScript' in str(error): return _SCRIPT
     if tarfile.is_tarfile(path): return f"is a tar file of the earliest PyTorch, which cannot be read safely. {_CONVERT}"
     with open(path, 'rb') as f: start = f.read(512)
     other = next((what for begin,what in _OTHERS.items() if re.match(begin, start)), None)

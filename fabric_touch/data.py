@@ -90,13 +90,15 @@ def as_photo(
     what = f"an array {x.shape} of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
     raise FabricError(f"a photo is a file, a PIL image or a uint8 array (h, w, 3), not {what}")
 
-# %% ../nbs/03_data.ipynb #182a9019
+# %% ../nbs/03_data.ipynb #490fb597
 def square(
     img:Image.Image, # RGB
     size:int, # Side in pixels
+    crop:float=1., # How much of the middle square's side is kept, above 0 and up to 1
 )->PILImage: # (size, size)
     "The middle square of a photo, resized: what every encoder is given, in training and in prediction"
-    side = min(img.size)
+    if not 0 < crop <= 1: raise FabricError(f"crop is {crop!r}; give a share of the middle square's side, above 0 and up to 1")
+    side = max(1, round(min(img.size)*crop))
     left, top = (img.width-side)//2, (img.height-side)//2
     return PILImage(img.crop((left, top, left+side, top+side)).resize((size, size), Image.Resampling.BICUBIC))
 
@@ -357,7 +359,7 @@ def _show_item(img, title, ctx):
     ctx.set_title(title, fontsize=8); ctx.axis('off')
     return ctx
 
-# %% ../nbs/03_data.ipynb #1a244068
+# %% ../nbs/03_data.ipynb #6bf04852
 class VectorDL(TfmdDL):
     "Serves rows of tensors a whole batch at a time"
     def create_batches(self, samps):
@@ -374,22 +376,23 @@ def array_dls(
     dls = [VectorDL(s, bs=min(bs, len(s)), shuffle=i==0, drop_last=i==0, num_workers=0) for i,s in enumerate(sets)]
     return DataLoaders(*dls, device=default_device())
 
-def _photo_dls(fabrics, y, targets, fold, bs, size):
+def _photo_dls(fabrics, y, targets, fold, bs, cut):
     items = [dict(image=p, blend=b, label=l) for p,b,l in zip(fabrics.images, fabrics.blends, y)]
-    photo = TransformBlock(type_tfms=lambda p: square(as_photo(p), size), batch_tfms=IntToFloatTensor)
+    photo = TransformBlock(type_tfms=lambda p: cut(as_photo(p)), batch_tfms=IntToFloatTensor)
     block = DataBlock([photo, BlendBlock(), LabelBlock(targets)], n_inp=2,
         get_x=[itemgetter('image'), itemgetter('blend')], get_y=itemgetter('label'),
         splitter=lambda o: tuple(map(list, fold)))
     return block.dataloaders(items, bs=min(bs, len(fold[0])), num_workers=0)
 
-# %% ../nbs/03_data.ipynb #219dad80
+# %% ../nbs/03_data.ipynb #da6edff0
 def touch_dls(
     fabrics:Fabrics, # What to learn from
     fold:tuple=None, # (train rows, validation rows); the first of five grouped folds if not given
     vectors:np.ndarray=None, # (n, n_out) stored embeddings; photos are read if not given
     bs:int=64, # Batch size
     size:int=224, # Side of the square photo in pixels
-)->DataLoaders: # Batches of (photo or vector, blend), label
+    crop:float=1., # Share of the middle square that photos are cut to, as the encoder has it
+)->DataLoaders: # Batches of (photo or vector, blend), label; with photos, `crop` is kept as `dls.crop`
     "DataLoaders with two inputs, photo or vector and blend"
     fold = fold or fabrics.folds()[0]
     if len(fold[0]) < 2 or not len(fold[1]): _no(f"{len(fold[0])} fabrics to train on and {len(fold[1])} to validate on", "give at least two and one")
@@ -397,8 +400,9 @@ def touch_dls(
     if vectors is not None and len(vectors) != len(fabrics): _no(f"{len(vectors)} vectors for {len(fabrics)} fabrics", "give one for each, in the same order")
     if vectors is not None and not np.isfinite(np.asarray(vectors, float)).all(): _no("the vectors hold NaN or infinite numbers", "embed the photos again; NaN teaches nothing")
     if vectors is None and not all(fabrics.images): _no("these fabrics have no photos", "give a column 'image', or train the recipe 'blend', which needs none: vectors=np.zeros((n, 1))")
-    dls = _photo_dls(fabrics, y, targets, fold, bs, size) if vectors is None else array_dls([vectors, fabrics.blends, y], fold, bs)
+    dls = _photo_dls(fabrics, y, targets, fold, bs, partial(square, size=size, crop=crop)) if vectors is None else array_dls([vectors, fabrics.blends, y], fold, bs)
     dls.targets = targets
+    if vectors is None: dls.crop = crop
     return dls
 
 # %% ../nbs/03_data.ipynb #7d3ce63d
