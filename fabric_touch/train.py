@@ -35,15 +35,16 @@ def ranked_probability(
     gap = (logits.softmax(-1) - y).cumsum(-1)[..., :-1]
     return gap.square().mean(-1)
 
-# %% ../nbs/08_train.ipynb #1a3fb87f
+# %% ../nbs/08_train.ipynb #c45f0c0b
 LEVEL_LOSSES = dict(soft_ce=soft_cross_entropy, rps=ranked_probability)
 
 class TouchLoss(nn.Module):
-    "Mean loss over targets, of outputs (b, targets, width) against labels of the same shape"
+    "Mean loss over targets, of outputs (b, targets, width) or (b, targets) against labels (b, targets, width)"
     def __init__(self, targets, kind='soft_ce'): super().__init__(); self.targets, self.level_loss = as_targets(targets), pick(LEVEL_LOSSES, kind, 'loss')
     def one(self, t, p, y):
         rated = ~y[:, 0].isnan()
         p, y = p[rated], y[rated]
+        if p.ndim == 1: return F.smooth_l1_loss(p, y @ torch.arange(y.shape[1], dtype=y.dtype, device=y.device))
         if t.levels: return self.level_loss(p[:, :t.levels], y[:, :t.levels]).mean()
         return F.smooth_l1_loss(p[:, 0], (y[:, 0]-t.mean)/t.std)
     def forward(self, pred, y):
@@ -53,17 +54,23 @@ class TouchLoss(nn.Module):
     def decodes(self, pred): return pred
 
 def activate(
-    pred:Tensor, # (b, targets, width) raw outputs
+    pred:Tensor, # (b, targets, width) raw outputs, or (b, targets) indices of levels
     targets:tuple, # Of `Target`
 )->Tensor: # (b, targets, width) probabilities of levels; a number in the first place
     "Raw outputs as probabilities and numbers"
+    if pred.ndim == 2: return _between(pred, max(t.levels for t in targets))
     res = torch.zeros_like(pred, dtype=torch.float32)
     for j,t in enumerate(targets):
         if t.levels: res[:, j, :t.levels] = pred[:, j, :t.levels].float().softmax(-1)
         else: res[:, j, 0] = pred[:, j, 0].float()*t.std + t.mean
     return res
 
-# %% ../nbs/08_train.ipynb #6e0de71a
+# %% ../nbs/08_train.ipynb #b67403c9
+def _between(x, k):
+    "Numbers (b, targets) as shares of the two levels they lie between (b, targets, k)"
+    return (1 - (x.float().clamp(0, k-1)[..., None] - torch.arange(k, device=x.device)).abs()).clamp(min=0)
+
+# %% ../nbs/08_train.ipynb #675fdba1
 def freeze(
     module:nn.Module, # The part that shall not learn
 )->nn.Module: # The same
@@ -76,7 +83,7 @@ def eval_frozen(
     "Put every part that has parameters but trains none of them in evaluation mode"
     for m in model.modules():
         ps = list(m.parameters())
-        if ps and not any(p.requires_grad for p in ps): m.eval()
+        if ps and not any(p.requires_grad for p in ps): nn.Module.train(m, False)   # a model's own `train` may call this function
     return model
 
 # %% ../nbs/08_train.ipynb #28f2c394
