@@ -193,11 +193,11 @@ class _Gone:
     def __repr__(self): return 'nothing'
 _gone = _Gone()
 
-# %% ../nbs/06_checkpoints.ipynb #a14f1f17
+# %% ../nbs/06_checkpoints.ipynb #2a4f15af
 def _stamp(folder):
     "Which folder stands there; a checkpoint that was saved anew is another one"
     try: facts = os.stat(folder)
-    except (OSError, ValueError): return None
+    except (OSError, ValueError, TypeError): return None
     return facts.st_ino, facts.st_mtime_ns
 
 def _settled(folder, read, times=20):
@@ -368,7 +368,7 @@ def _outsized(found, size):
         elif isinstance(o, (list, tuple, set)): todo += o
         elif isinstance(o, torch.Tensor) and (o.layout != torch.strided or max(o.nbytes, o.untyped_storage().nbytes()) > size): return o
 
-# %% ../nbs/06_checkpoints.ipynb #b2b38c21
+# %% ../nbs/06_checkpoints.ipynb #d948c3e2
 def _is_safetensors(path):
     "Does a file begin as a safetensors file does, or claim to be one?"
     with open(path, 'rb') as f: start = f.read(9)
@@ -382,6 +382,7 @@ def _refusal(path, error):
     if tarfile.is_tarfile(path): return f"is a tar file of the earliest PyTorch, which cannot be read safely. {_CONVERT}"
     with open(path, 'rb') as f: start = f.read(512)
     other = next((what for begin,what in _OTHERS.items() if re.match(begin, start)), None)
+    if not other and 'Weights only load failed' in str(error): return f"is a pickle of something else than tensors, or damaged; it was not run. {_CONVERT}"
     return f"is {other}" if other else f"cannot be read: cut off, damaged, or not from torch.save ({_clean(error)[:80]})"
 
 # %% ../nbs/06_checkpoints.ipynb #349ca078
@@ -403,17 +404,19 @@ def safe_torch_load(
     if claim: raise CheckpointError(f"{path} {claim}; it was refused, since no weights need that")
     return found
 
-# %% ../nbs/06_checkpoints.ipynb #8b0ad6ba
-WRAPPINGS = ('state_dict', 'model_state_dict', 'model')
+# %% ../nbs/06_checkpoints.ipynb #2416da31
+WRAPPINGS = ('state_dict', 'model_state_dict', 'model_state', 'model', 'net')
 
 def read_state(
     path:str|Path, # A checkpoint folder, a safetensors file, or a PyTorch file
 )->dict: # Name to tensor
     "Named tensors out of any file of weights"
+    if not isinstance(path, (str, os.PathLike)): raise CheckpointError(f"a file or folder of weights is wanted, not {_short(path)}")
     if os.path.isdir(path): return read_weights(path)
     if _is_safetensors(_plain_file(path)): return read_tensors(path)
     found = safe_torch_load(path)
     while isinstance(found, Mapping) and (key := next((k for k in WRAPPINGS if isinstance(found.get(k), Mapping)), None)): found = found[key]
     if isinstance(found, Mapping) and found and all(isinstance(t, torch.Tensor) for t in found.values()): return dict(found)
-    what = f"the keys {_list(list(found))}" if isinstance(found, Mapping) else f"a {type(found).__name__}"
-    raise CheckpointError(f"{path} holds {what} and not named tensors; read it with safe_torch_load and take the part that holds the weights")
+    others = [k for k,t in found.items() if not isinstance(t, torch.Tensor)] if isinstance(found, Mapping) else []
+    what = f"a {type(found).__name__} and not named tensors" if not isinstance(found, Mapping) else f"what is no tensor under {_list(others)}" if others else "nothing"
+    raise CheckpointError(f"{path} holds {what}; read it with safe_torch_load, take the part that holds the weights, and save that with torch.save")

@@ -7,9 +7,10 @@ __all__ = ['Target', 'MAX_PIXELS', 'Number', 'as_targets', 'upright', 'load_phot
            'Fabrics', 'read_fabrics', 'soft_labels', 'TensorBlend', 'TensorLabel', 'describe_label', 'BlendBlock',
            'LabelBlock', 'show_batch', 'show_results', 'VectorDL', 'array_dls', 'touch_dls', 'read_survey']
 
-# %% ../nbs/03_data.ipynb #87d21ed9
+# %% ../nbs/03_data.ipynb #9a0a9dbd
 import math, os
 from collections import namedtuple
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from fastai.vision.all import *
 from .core import FabricError, TOUCHES, data_dir, default_device, paced, pick
 from .blends import FIBRES, BlendError, blend_from_vector, blend_vector, format_blend
 
-# %% ../nbs/03_data.ipynb #d24f9843
+# %% ../nbs/03_data.ipynb #900ebfe7
 Target = namedtuple('Target', 'name levels mean std', defaults=(5, 0., 1.))
 Target.__doc__ = "One column to predict: `levels` ordered levels, or a number if `levels` is 0, which models see as (number-mean)/std"
 
@@ -35,8 +36,12 @@ def as_targets(
 )->tuple: # Of `Target`
     "Targets from names: a bare name means five levels"
     if isinstance(targets, (str, Target)): targets = [targets]
+    if not isinstance(targets, Iterable): raise FabricError(f"targets must be one or more column names, not {targets!r}")
     res = tuple(t if isinstance(t, Target) else Target(t) for t in targets)
     if not res or len({t.name for t in res}) < len(res): raise FabricError(f"targets must be one or more different column names, not {targets!r}")
+    for t in res:
+        if not isinstance(t.name, str) or type(t.levels) is not int or t.levels < 0 or t.levels == 1: raise FabricError(f"{t} is no target; give the name of a column, and at least 2 levels or 0 for a number")
+        if not (math.isfinite(t.mean) and 0 < t.std < math.inf): raise FabricError(f"{t} has mean {t.mean} and std {t.std}; give finite ones, std above 0")
     return res
 
 # %% ../nbs/03_data.ipynb #6c571851
@@ -90,17 +95,25 @@ def as_photo(
     what = f"an array {x.shape} of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
     raise FabricError(f"a photo is a file, a PIL image or a uint8 array (h, w, 3), not {what}")
 
-# %% ../nbs/03_data.ipynb #490fb597
+# %% ../nbs/03_data.ipynb #239526b6
 def square(
     img:Image.Image, # RGB
     size:int, # Side in pixels
     crop:float=1., # How much of the middle square's side is kept, above 0 and up to 1
 )->PILImage: # (size, size)
-    "The middle square of a photo, resized: what every encoder is given, in training and in prediction"
+    "The shorter side resized to size/crop, then the middle square: what every encoder is given, in training and in prediction"
     if not 0 < crop <= 1: raise FabricError(f"crop is {crop!r}; give a share of the middle square's side, above 0 and up to 1")
-    side = max(1, round(min(img.size)*crop))
-    left, top = (img.width-side)//2, (img.height-side)//2
-    return PILImage(img.crop((left, top, left+side, top+side)).resize((size, size), Image.Resampling.BICUBIC))
+    img, short = _middle(img), math.floor(size/crop)
+    scale = short/min(img.size)
+    img = img.resize([short if n == min(img.size) else int(n*scale) for n in img.size], Image.Resampling.BICUBIC)
+    left, top = (round((n-size)/2) for n in img.size)
+    return PILImage(img.crop((left, top, left+size, top+size)))
+
+def _middle(img, most=4):
+    "Of a strip, the middle part, at most so many times as long as wide: the rest would be resized for nothing"
+    w, h = (min(n, most*min(img.size)) for n in img.size)
+    left, top = (img.width-w)//2, (img.height-h)//2
+    return img.crop((left, top, left+w, top+h))
 
 # %% ../nbs/03_data.ipynb #b65bffad
 def check_photos(

@@ -230,7 +230,7 @@ def _tower_weights(row, pretrained):
     tensors = _given(tag)
     return tensors, 'CC-BY-NC-SA-4.0' if any(str(n).startswith('modality_') for n in tensors) else ''
 
-# %% ../nbs/10_encoders.ipynb #36436bfc
+# %% ../nbs/10_encoders.ipynb #0ab97ba8
 def _sizes(row, vision):
     "All sizes of a tower, some replaced"
     vision = {} if vision is None else vision
@@ -241,6 +241,7 @@ def _sizes(row, vision):
         if s[a] % s[b]: raise FabricError(f"{a} is {s[a]} and {b} is {s[b]}; the first must be a multiple of the second")
     return s
 
+# %% ../nbs/10_encoders.ipynb #aac90f61
 def tower_encoder(
     name:str, # A name of `TOWERS`
     pretrained, # As in `image_encoder`

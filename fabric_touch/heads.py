@@ -5,8 +5,10 @@
 # %% auto #0
 __all__ = ['TRAINED', 'HEADS', 'MLPHead', 'LinearHead', 'DecoderHead', 'DecoderLevels', 'MobileNetHead', 'head']
 
-# %% ../nbs/13_heads.ipynb #2ff6e551
+# %% ../nbs/13_heads.ipynb #85b814eb
+import socket
 from functools import partial
+from inspect import signature
 from torch import nn
 from .core import FabricError, pick
 from .checkpoints import load_weights, read_state
@@ -43,15 +45,18 @@ class DecoderLevels(nn.Sequential):
         _wants_vector('decoder', n_in)
         super().__init__(nn.Linear(n_in, n_hidden), nn.BatchNorm1d(n_hidden), nn.GELU(), nn.Linear(n_hidden, n_out))
 
-# %% ../nbs/13_heads.ipynb #e258241d
+# %% ../nbs/13_heads.ipynb #ec89b835
 def _weights(weights):
     "A MobileNetV3-small's state dict from torchvision or a file"
     from torchvision.models import MobileNet_V3_Small_Weights
     if weights is not True: return read_state(weights)
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10)                       # torch.hub itself would wait for a silent host forever
     try: return MobileNet_V3_Small_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
     except OSError as e:
         raise FabricError(f"torchvision's mobilenet_v3_small weights could not be fetched ({e}); connect once, give a file with weights='mobilenet_v3_small.pth', "
                           "or train from scratch with weights=None, train='all'") from e
+    finally: socket.setdefaulttimeout(patience)
 
 # %% ../nbs/13_heads.ipynb #d2c1d92b
 TRAINED = dict(last=('classifier.3.',), classifier=('classifier.0.', 'classifier.3.'), all=('',))   # `train` -> beginnings of the names that learn
@@ -76,7 +81,7 @@ class MobileNetHead(nn.Module):
         self.noise = not weights and train != 'all'                    # frozen and random
     def forward(self, x): return self.mobilenet(self.stem(x) if self.stem else x.expand(-1, 3, -1, -1))   # (b, 1 or 3, h, w) -> (b, n_out)
 
-# %% ../nbs/13_heads.ipynb #66736f1e
+# %% ../nbs/13_heads.ipynb #7019f238
 HEADS = dict(linear=LinearHead, mlp=MLPHead, decoder=DecoderHead, decoder_levels=DecoderLevels,
              mobilenet=MobileNetHead, mobilenet_conv=partial(MobileNetHead, stem='conv'))   # name -> (n_in, n_out) -> module
 
@@ -87,4 +92,8 @@ def head(
     **kwargs
 )->nn.Module:
     "A head by name; further arguments go to its class"
-    return pick(HEADS, name, 'head')(n_in, n_out, **kwargs)
+    make = pick(HEADS, name, 'head')
+    takes = [k for k in signature(make).parameters if k not in ('n_in', 'n_out', 'stem')]
+    other = [k for k in kwargs if k not in takes]
+    if other: raise FabricError(f"the head {name!r} takes {', '.join(takes) or 'no further arguments'}, not {', '.join(other)}")
+    return make(n_in, n_out, **kwargs)

@@ -35,7 +35,7 @@ def ranked_probability(
     gap = (logits.softmax(-1) - y).cumsum(-1)[..., :-1]
     return gap.square().mean(-1)
 
-# %% ../nbs/08_train.ipynb #c45f0c0b
+# %% ../nbs/08_train.ipynb #45099fab
 LEVEL_LOSSES = dict(soft_ce=soft_cross_entropy, rps=ranked_probability)
 
 class TouchLoss(nn.Module):
@@ -58,17 +58,19 @@ def activate(
     targets:tuple, # Of `Target`
 )->Tensor: # (b, targets, width) probabilities of levels; a number in the first place
     "Raw outputs as probabilities and numbers"
-    if pred.ndim == 2: return _between(pred, max(t.levels for t in targets))
+    if pred.ndim == 2: return _between(pred, [t.levels for t in targets])
     res = torch.zeros_like(pred, dtype=torch.float32)
     for j,t in enumerate(targets):
         if t.levels: res[:, j, :t.levels] = pred[:, j, :t.levels].float().softmax(-1)
         else: res[:, j, 0] = pred[:, j, 0].float()*t.std + t.mean
     return res
 
-# %% ../nbs/08_train.ipynb #b67403c9
-def _between(x, k):
-    "Numbers (b, targets) as shares of the two levels they lie between (b, targets, k)"
-    return (1 - (x.float().clamp(0, k-1)[..., None] - torch.arange(k, device=x.device)).abs()).clamp(min=0)
+# %% ../nbs/08_train.ipynb #f271d571
+def _between(x, levels):
+    "Numbers (b, targets) as shares of the two levels they lie between (b, targets, width)"
+    last = torch.tensor(levels, device=x.device) - 1
+    x = torch.minimum(x.float().clamp(min=0), last)[..., None]
+    return (1 - (x - torch.arange(max(levels), device=x.device)).abs()).clamp(min=0)
 
 # %% ../nbs/08_train.ipynb #675fdba1
 def freeze(

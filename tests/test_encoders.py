@@ -1,5 +1,6 @@
 "Encoders: each keeps one contract; CLIP's and ImageBind's towers are the networks they claim to be, whatever their weights are called."
 import json, os, pickle, socket, time
+from unittest.mock import patch
 
 import numpy as np, open_clip, pytest, timm, torch
 import torch.nn.functional as F
@@ -191,6 +192,20 @@ def test_crop_is_what_timm_means_by_it():
 @pytest.mark.parametrize('crop', [0, -1, 1.01, float('nan')])
 def test_bad_crops(crop):
     with pytest.raises(FabricError, match='crop is'): square(Image.new('RGB', (9, 9)), 4, crop)
+
+@pytest.mark.parametrize('shape', [(240, 320), (320, 240), (301, 457), (224, 224), (90, 350), (700, 511), (33, 40)])
+def test_photos_are_prepared_as_torchvision_and_timm_do_it(shape):
+    "Resize the shorter side, then cut the middle: the pixels that published weights were trained on"
+    img = Image.fromarray(np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8))
+    chain = T.Compose([T.Resize(224, T.InterpolationMode.BICUBIC), T.CenterCrop(224), T.ToTensor()])
+    assert torch.equal(torch.from_numpy(np.array(square(img, 224))).permute(2, 0, 1)/255, chain(img))
+    for crop in (.875, .95):
+        theirs = timm.data.create_transform((3, 96, 96), crop_pct=crop, interpolation='bicubic', mean=(0,)*3, std=(1,)*3)(img)
+        assert torch.equal(torch.from_numpy(np.array(square(img, 96, crop))).permute(2, 0, 1)/255, theirs)
+
+def test_a_strip_is_not_resized_whole():
+    with patch.object(Image.Image, 'resize', autospec=True, side_effect=Image.Image.resize) as resized: assert square(Image.new('RGB', (20_000, 3)), 224).size == (224, 224)
+    assert resized.call_args.args[1][0] < 1000
 
 def test_training_and_prediction_see_the_same(tmp_path):
     for i, p in enumerate(photos(6, 90)): Image.fromarray(p).save(tmp_path/f'{i}.png')
