@@ -55,20 +55,21 @@ def _save(pred, record, json, png):
         if p: save_figure(pred.plot().figure, p)
     for path in filter(None, (json, png)): print(f'wrote {path}')
 
-# %% ../nbs/41_cli.ipynb #18ed8044
+# %% ../nbs/41_cli.ipynb #ba70add5
 @call_parse
 @plain_errors
 def ft_predict(
     model:str=None, # Folder of a touch model, such as ft_demo_out/model (required)
-    image:str=None, # Photo of the fabric (required)
-    blend:str=None, # Label text, such as "95% cotton 5% elastane" (required)
+    image:str=None, # Photo of the fabric (required, unless the model does without)
+    blend:str=None, # Label text, such as "95% cotton 5% elastane" (required, unless the model does without)
     json:str=None, # Also write the prediction to this file
     png:str=None, # Also draw it into this picture
 ):
     "Predict how a fabric feels from its photo and its blend"
-    _required('ft_predict', model=model, image=image, blend=blend)
+    _required('ft_predict', model=model, **({} if image or blend else dict(image=None, blend=None)))
     from fabric_touch.touch import load_touch, predict_touch
     touch = load_touch(model)
     pred, data = predict_touch(image, blend, touch), touch.card.get('data', 'data unknown')
-    print('\n'.join([format_blend(pred.blend), *(f'  note: {n}' for n in pred.blend.notes), str(pred), f'(recipe {touch.recipe}, trained on {data})']))
-    _save(pred, dict(image=str(image), blend=pred.blend, notes=list(pred.blend.notes), model=str(model), recipe=touch.recipe, trained_on=data, touches=pred.to_dict()), json, png)
+    notes = list(pred.blend.notes) if pred.blend else []
+    print('\n'.join([format_blend(pred.blend) if pred.blend else 'no blend given', *(f'  note: {n}' for n in notes), str(pred), f'(recipe {touch.recipe}, trained on {data})']))
+    _save(pred, dict(image=image and str(image), blend=pred.blend, notes=notes, model=str(model), recipe=touch.recipe, trained_on=data, touches=pred.to_dict()), json, png)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TOWERS', 'REDUCTIONS', 'CLIP_MEAN', 'CLIP_STD', 'ENCODERS', 'ImageEncoder', 'timm_encoder', 'swatch_body',
-           'swatch_encoder', 'Tower', 'tower_body', 'tower_state', 'tower_encoder', 'image_encoder']
+           'swatch_encoder', 'Tower', 'tower_body', 'tower_state', 'tower_sizes', 'tower_encoder', 'image_encoder']
 
-# %% ../nbs/10_encoders.ipynb #d0a2e116
-import hashlib, json, os, re, threading
+# %% ../nbs/10_encoders.ipynb #7da1133d
+import hashlib, json, math, os, re, threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -186,6 +186,19 @@ def tower_state(
     parts = {n: t for n,t in found.items() if re.match(r'modality_(preprocessors|trunks|heads)\.', n)}
     vision = {n.replace('.vision.', '.', 1): t for n,t in parts.items() if n.split('.')[1] == 'vision'}
     return dict(_from_imagebind(n, t) for n,t in (vision or parts).items()) or found
+
+# %% ../nbs/10_encoders.ipynb #807839f2
+def tower_sizes(
+    name:str, # A name of `TOWERS`
+    tensors:dict, # A tower's weights, under any of the four kinds of names
+)->dict: # n_out and vision, as `image_encoder` takes them; empty if the weights are no whole tower
+    "The sizes that a tower's weights have"
+    state, row = tower_state(tensors), TOWERS[name].sizes
+    if any(getattr(state.get(k), 'ndim', 0) != n for k,n in {'conv1.weight': 4, 'positional_embedding': 2, 'proj': 2}.items()): return {}
+    width, _, patch, _ = state['conv1.weight'].shape
+    layers = len({n.split('.')[2] for n in state if n.startswith('transformer.resblocks.')})
+    vision = dict(image_size=patch*math.isqrt(len(state['positional_embedding'])-1), patch_size=patch, width=width, layers=layers, heads=max(1, width*row['heads']//row['width']))
+    return dict(n_out=state['proj'].shape[1], vision=vision)
 
 # %% ../nbs/10_encoders.ipynb #3f1a8e3d
 def _project(proj, n_out):

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['TRAINED', 'HEADS', 'MLPHead', 'LinearHead', 'DecoderHead', 'DecoderLevels', 'MobileNetHead', 'head']
 
-# %% ../nbs/13_heads.ipynb #85b814eb
+# %% ../nbs/13_heads.ipynb #34324688
 import socket
 from functools import partial
 from inspect import signature
+from pathlib import Path
 from torch import nn
 from .core import FabricError, pick
 from .checkpoints import load_weights, read_state
@@ -65,10 +66,16 @@ def _quick_norms(net, momentum=.1):
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d): m.momentum = momentum
 
-# %% ../nbs/13_heads.ipynb #84584723
+# %% ../nbs/13_heads.ipynb #82bd0d62
 class MobileNetHead(nn.Module):
     "MobileNetV3-small over a map (b, 1 or 3, h, w), its last layer giving (b, n_out)"
-    def __init__(self, n_in, n_out, stem='repeat', weights=None, train='last'):
+    def __init__(self,
+        n_in:tuple, # (channels, h, w) of the map
+        n_out:int, # Numbers to answer with
+        stem:str='repeat', # How three channels come about: 'repeat' one, or 'conv'
+        weights:bool|str|Path=None, # True: torchvision's; a file; None: random
+        train:str='last', # What learns: a name of `TRAINED`
+    ):
         super().__init__()
         from torchvision.models import mobilenet_v3_small
         if isinstance(n_in, int): raise FabricError(f"a mobilenet head reads maps, and this fusion gives a vector of {n_in}; use the head 'mlp'")
@@ -78,7 +85,7 @@ class MobileNetHead(nn.Module):
         elif train == 'all': _quick_norms(self.mobilenet)
         self.mobilenet.classifier[3] = nn.Linear(1024, n_out)
         for k,w in self.mobilenet.named_parameters(): w.requires_grad_(k.startswith(learns))
-        self.noise = not weights and train != 'all'                    # frozen and random
+        self.frozen_random = not weights and train != 'all'
     def forward(self, x): return self.mobilenet(self.stem(x) if self.stem else x.expand(-1, 3, -1, -1))   # (b, 1 or 3, h, w) -> (b, n_out)
 
 # %% ../nbs/13_heads.ipynb #7019f238

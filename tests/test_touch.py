@@ -1,5 +1,5 @@
 "One contract for every recipe: shapes, gradients, what is frozen, what is saved, what comes back the same."
-import dataclasses, random
+import dataclasses, random, warnings
 
 import numpy as np, pytest, torch
 from PIL import Image
@@ -12,10 +12,11 @@ from fabric_touch.encoders import image_encoder
 from fabric_touch.fusion import FUSIONS, Bilinear, OuterAttention, fusion
 from fabric_touch.swatches import make_blends, make_swatches
 from fabric_touch.touch import (FLAT, RECIPES, Recipe, TouchPrediction, effective_levels, embed_fabrics, load_touch, predict_touch, save_touch,
-                                touch_folds, touch_learner, touch_model)
+                                touch_folds, touch_learner, touch_model, touch_probs)
 from fabric_touch.train import LEVEL_LOSSES
 
 WIDTHS = (8, 33, 96)
+SMALL = dict(n_out=24, vision=dict(image_size=28, patch_size=14, width=16, layers=2, heads=2))   # a small imagebind tower
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
@@ -40,6 +41,8 @@ def batch(n_img, b=4, seed=0):
     dice = torch.Generator().manual_seed(seed)
     return torch.randn(b, n_img, generator=dice), torch.from_numpy(make_blends(b, seed))
 
+def whole(recipe): return dict(train='all') if 'mobilenet' in RECIPES[recipe].head else {}     # there are no ImageNet weights here, and frozen noise tells nothing apart
+
 def quiet(learn): return learn.no_bar(), learn.no_logging()
 
 def state(model): return {k: v.detach().clone() for k,v in model.state_dict().items()}
@@ -62,22 +65,26 @@ def warm(model, x, blend):
 
 # ---- the contract
 
-def test_the_five_recipes_are_there(): assert {'venezia', 'kostantiniyye', 'mlb', 'photo', 'blend'} <= set(RECIPES)
+NUMBERS = ('constantinople', 'constantinople_v2')
+
+def test_the_family_is_there():
+    assert {'venezia', *NUMBERS, 'constantinople_levels', 'constantinople_v2_levels', 'kostantiniyye', 'kostantiniyye_as_ran', 'kostantiniyye_as_meant', 'galata',
+            'mlb', 'mlb_either', 'photo', 'blend'} <= set(RECIPES)
 
 @pytest.mark.parametrize('width', WIDTHS)
 @pytest.mark.parametrize('recipe', RECIPES)
 def test_contract(recipe, width, tmp_path):
     torch.manual_seed(0)
-    m = touch_model(recipe, encoder=width)
+    m = touch_model(recipe, encoder=width, **whole(recipe))
     x, blend = batch(width)
     out = m.train()(x, blend)
-    assert out.shape == (4, 4, 5) and out.dtype == torch.float32 and out.isfinite().all()
+    assert out.shape == ((4, 4) if recipe in NUMBERS else (4, 4, 5)) and out.dtype == torch.float32 and out.isfinite().all()
     before = state(m)
     step(m, x, blend)
     trains = {n for n,p in m.named_parameters() if p.requires_grad}
     assert trains and all(p.grad is not None and p.grad.isfinite().all() for n,p in m.named_parameters() if n in trains)
     moved = set(differ(before, state(m)))
-    assert moved & trains and not {n for n in moved if n.startswith('blend_encoder.encoder')}
+    assert moved & trains and not {n for n in moved if n.startswith('blend_encoder')}
     assert not {n for n,p in m.named_parameters() if not p.requires_grad} & moved
     one = warm(m, x, blend)(x, blend)
     assert (one[0] - one[1]).abs().max() > 1e-3                                          # and it tells them apart
@@ -91,7 +98,7 @@ def test_contract(recipe, width, tmp_path):
 def test_what_a_recipe_looks_at(recipe):
     torch.manual_seed(0)
     x, blend = batch(16)
-    m = warm(touch_model(recipe, encoder=16), x, blend)
+    m = warm(touch_model(recipe, encoder=16, **whole(recipe)), x, blend)
     with torch.no_grad():
         by_photo, by_blend = (not torch.equal(m(x, blend), m(*o)) for o in ((x.flip(0), blend), (x, blend.flip(0))))
     assert (by_photo, by_blend) == (recipe != 'blend', recipe != 'photo')
@@ -108,6 +115,53 @@ def test_frozen_parts_do_not_move_on_photos(recipe):
     assert not any(p.grad is not None for p in encoder.parameters())
     assert not any(b.training for b in encoder.modules()) and m.head.training
 
+def stated(recipe, head='mobilenet'):
+    "What trains, as the reference states it: nothing of encoders and of the LayerNorm behind the blend encoder, nothing of MobileNet but its last layer"
+    return {'fusion.attention.in_proj_weight', 'fusion.attention.in_proj_bias', 'fusion.attention.out_proj.weight', 'fusion.attention.out_proj.bias', 'fusion.normalize.weight',
+            'fusion.normalize.bias', 'head.mobilenet.classifier.3.weight', 'head.mobilenet.classifier.3.bias'}
+
+@pytest.mark.parametrize('recipe', ['kostantiniyye', 'kostantiniyye_as_ran', 'kostantiniyye_as_meant'])
+def test_only_the_stated_parts_train(recipe):
+    torch.manual_seed(0)
+    m = touch_model(recipe, 16, targets='softness')
+    assert {n for n,p in m.named_parameters() if p.requires_grad} == stated(recipe)
+    for b in m.head.modules():
+        if isinstance(b, nn.BatchNorm2d): b.train(); b.momentum = 1.                      # as if it had seen pictures; else hardly anything comes through
+    with torch.no_grad(): m(*batch(16))
+    before = state(m)
+    for _ in range(3): step(m, *batch(16))
+    moved = set(differ(before, state(m)))
+    assert moved <= stated(recipe) and 'head.mobilenet.classifier.3.weight' in moved       # no BatchNorm statistics, no counter
+    assert any('num_batches_tracked' in k for k in before)
+    later = touch_model(recipe, 16, targets='softness', train='classifier')
+    assert {n for n,p in later.named_parameters() if p.requires_grad} - stated(recipe) == {'head.mobilenet.classifier.0.weight', 'head.mobilenet.classifier.0.bias'}
+
+def test_galata_trains_a_branch_for_each_touch():
+    m, one = touch_model('galata', 16), stated('kostantiniyye')
+    assert {n for n,p in m.named_parameters() if p.requires_grad} == {n.replace('.', f'.{j}.', 1) for n in one for j in range(4)}
+
+def test_frozen_noise_is_warned_of(fabrics):
+    dls = touch_dls(fabrics, vectors=np.zeros((24, 8)), bs=8)
+    with pytest.warns(UserWarning, match='random weights and stays frozen'): touch_learner(dls, 'kostantiniyye', 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        touch_learner(dls, 'kostantiniyye', 8, head_args=dict(train='all')); touch_learner(dls, 'mlb', 8); touch_model('kostantiniyye', 8)
+
+@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize('name', ['swatch', 'test_vit', 'clip', 'imagebind'])
+def test_every_recipe_on_every_encoder(recipe, name, encoders):
+    m = touch_model(recipe, encoders[name], pretrained=False)
+    with torch.no_grad(): out = m.eval()(torch.rand(2, 3, m.encoder.size, m.encoder.size), batch(1, b=2)[1])
+    assert out.shape[:2] == (2, 4) and out.isfinite().all()
+
+@pytest.fixture(scope='module')
+def encoders():
+    "Each kind of encoder once, at random; the large ones as small replicas"
+    torch.manual_seed(0)
+    names = dict(swatch={}, test_vit={}, clip=SMALL, imagebind=SMALL)
+    return {k: image_encoder(k, pretrained=False, **kw) for k,kw in names.items()}
+
+@pytest.mark.filterwarnings('ignore:the MobileNet has random weights')
 def test_frozen_parts_do_not_move_in_a_fit(fabrics):
     with seeded(1):
         learn = touch_learner(touch_dls(fabrics, bs=8, size=96), 'kostantiniyye', image_encoder('swatch', pretrained=False))
@@ -121,7 +175,7 @@ def test_same_seed_same_weights(recipe, fabrics):
     def run(seed):
         vectors = np.random.default_rng(0).standard_normal((24, 8))
         with seeded(seed):
-            learn = touch_learner(touch_dls(fabrics, vectors=vectors, bs=8), recipe, 8)
+            learn = touch_learner(touch_dls(fabrics, vectors=vectors, bs=8), recipe, 8, head_args=whole(recipe))
             with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(2, 1e-3)
         return state(learn.model)
     here = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
@@ -131,12 +185,12 @@ def test_same_seed_same_weights(recipe, fabrics):
     assert not differ(a, run(1))
     if recipe == 'mlb': assert differ(a, run(2))
 
-@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize('recipe', sorted(set(RECIPES) - {'galata', 'kostantiniyye_as_ran', 'kostantiniyye_as_meant'}))    # the same parts as kostantiniyye
 def test_a_fitted_model_does_not_say_the_same_of_everything(recipe, fabrics):
     "What BatchNorm saw in a short training must be enough to tell fabrics apart in evaluation mode"
     vectors = np.random.default_rng(0).standard_normal((24, 8))
     with seeded(0):
-        learn = touch_learner(touch_dls(fabrics, (np.arange(24),)*2, vectors, bs=8), recipe, 8)
+        learn = touch_learner(touch_dls(fabrics, (np.arange(24),)*2, vectors, bs=8), recipe, 8, head_args=whole(recipe))
         with learn.no_bar(), learn.no_logging():
             learn.fit_one_cycle(30, 2e-3)
             probs = learn.get_preds()[0]
@@ -167,6 +221,153 @@ def test_any_timm_name(fabrics):
     assert m.encoder.n_out == 512 and not any(p.requires_grad for p in m.encoder.parameters())
     pred = predict_touch(fabrics.images[0], '100% cotton', m)
     assert pred.probs.shape == (4, 5)
+
+# ---- a missing side
+
+def gap(x): return torch.full_like(x, float('nan'))
+
+def test_a_missing_side_is_taken_for_its_stand_in():
+    torch.manual_seed(0)
+    x, blend = batch(8, b=6)
+    m = warm(touch_model('mlb_either', 8), x, blend)
+    nn.init.normal_(m.absent.photo); nn.init.normal_(m.absent.blend)
+    with torch.no_grad():
+        full, photo, label, neither = m(x, blend), m(x, gap(blend)), m(gap(x), blend), m(gap(x), gap(blend))
+        assert all(o.isfinite().all() for o in (full, photo, label, neither))
+        torch.testing.assert_close(label, m(m.absent.photo.expand(6, -1), blend))
+        assert torch.equal(neither[0], neither[1]) and not torch.equal(photo[0], photo[1]) and not torch.equal(photo, full)
+        mixed = x.clone(); mixed[2] = float('nan')                                             # one row of many
+        got = m(mixed, blend)
+        torch.testing.assert_close(got[2], label[2]); torch.testing.assert_close(got[[0, 1, 3]], full[[0, 1, 3]])
+
+def test_training_withholds_a_side_but_never_both():
+    absent = touch_model(dataclasses.replace(RECIPES['mlb_either'], missing=.6), 3).absent.train()
+    v, p = absent(torch.ones(4000, 3), torch.eye(12)[0].expand(4000, -1), lambda b: torch.ones(len(b), 12))
+    gone = [(o == 0).all(1).float().mean().item() for o in (v, p)]                             # stand-ins begin at 0
+    assert abs(gone[0]-.3) < .03 and abs(gone[1]-.3) < .03 and not ((v == 0).all(1) & (p == 0).all(1)).any()
+    v, _ = absent.eval()(torch.ones(50, 3), torch.eye(12)[0].expand(50, -1), lambda b: torch.ones(len(b), 12))
+    assert (v == 1).all()
+
+@pytest.mark.parametrize('recipe', [r for r in RECIPES if r != 'mlb_either'])
+def test_a_gap_is_refused_by_models_not_trained_for_it(recipe):
+    x, blend = batch(8)
+    m = touch_model(recipe, 8).eval()
+    x[1] = float('nan')
+    with pytest.raises(FabricError, match=f'photo 1 is missing.*{recipe}.*mlb_either'): m.from_vectors(x, blend)
+    with pytest.raises(FabricError, match='blend 0 is missing'): m.from_vectors(batch(8)[0], gap(blend))
+
+def test_vectors_and_blends_of_another_shape():
+    m = touch_model('mlb', 8).eval()
+    x, blend = batch(8)
+    for bad, words in ((x/0, 'photo 0 holds infinite'), (torch.where(torch.eye(4, 8) > 0, float('nan'), x), 'photo 0 holds infinite numbers, or NaN among others')):
+        with pytest.raises(FabricError, match=words): touch_model('mlb_either', 8).from_vectors(bad, blend)
+    with pytest.raises(FabricError, match='tensors here, not ndarray'): m.from_vectors(x.numpy(), blend)
+    for v, b, words in ((x[:, :7], blend, r'\(4, 7\), this model takes \(b, 8\)'), (x[0], blend, 'this model takes'), (x, blend[:, :11], r'\(4, 11\)'), (x, blend[:3], r'\(3, 12\), the photos are 4')):
+        with pytest.raises(FabricError, match=words): m.from_vectors(v, b)
+
+def test_predicting_with_one_side(fabrics, tmp_path):
+    m = touch_model('mlb_either', image_encoder('swatch'))
+    for img, blend in ((fabrics.images[0], None), (None, '100% cotton'), (fabrics.images[0], 'wool 100')):
+        pred = predict_touch(img, blend, m)
+        assert pred.probs.shape == (4, 5) and (pred.blend is None) == (blend is None)
+    with pytest.raises(FabricError, match='neither photo nor blend'): predict_touch(None, None, m)
+    with pytest.raises(FabricError, match='not trained to do without'): predict_touch(None, '100% cotton', touch_model('mlb', image_encoder('swatch')))
+    again = load_touch(save_touch(m.eval(), tmp_path/'m'))
+    np.testing.assert_array_equal(predict_touch(None, '100% cotton', again).probs, predict_touch(None, '100% cotton', m).probs)
+
+@pytest.mark.parametrize('missing', [-.1, 1, 2, 'half', None])
+def test_a_chance_to_withhold(missing):
+    with pytest.raises(FabricError, match='chance to withhold'): touch_model(Recipe('log', 'mlb', 'mlp', missing=missing), 8)
+
+# ---- numbers, and temperature
+
+@pytest.mark.parametrize('recipe', NUMBERS)
+def test_numbers(recipe, fabrics, tmp_path):
+    with pytest.raises(FabricError, match="cannot predict .'gsm'."): touch_model(recipe, 8, ['softness', Number('gsm')])
+    vectors = np.random.default_rng(0).standard_normal((24, 8))
+    with seeded(0):
+        learn = touch_learner(touch_dls(fabrics, vectors=vectors, bs=8), recipe, 8)
+        with learn.no_bar(), learn.no_logging():
+            learn.fit_one_cycle(2, 1e-3)
+            probs = learn.get_preds()[0]
+    assert probs.shape[1:] == (4, 5) and torch.allclose(probs.sum(-1), torch.ones(len(probs), 4)) and ((probs > 0).sum(-1) <= 2).all()
+    out = learn.model.eval().from_vectors(*batch(8))
+    assert (out >= 0).all()
+    with torch.no_grad(): p = touch_probs(learn.model, *batch(8))
+    np.testing.assert_allclose(p @ np.arange(5), out.clamp(max=4).detach(), rtol=1e-5, atol=1e-6)
+    pred = TouchPrediction(p[0], learn.model.targets, {}, True)
+    assert set(pred.to_dict()['softness']) == {'level', 'expected'} and 'without a distribution' in repr(pred)
+    with pytest.raises(FabricError, match='no distribution'): pred.interval()
+
+def test_numbers_stay_within_their_own_levels():
+    m = touch_model('constantinople', 8, ['softness', Target('shade', 3)]).eval()
+    with torch.no_grad(): m.head[4].weight.zero_(); m.head[4].bias.fill_(5.6)
+    p = touch_probs(m, *batch(8))
+    np.testing.assert_array_equal(p[0], np.eye(5)[[4, 2]])
+    assert TouchPrediction(p[0], m.targets, {}, True).to_dict() == dict(softness=dict(level=5, expected=5.), shade=dict(level=3, expected=3.))
+
+def test_halves_and_doubles_predict(fabrics):
+    m = touch_model('mlb', image_encoder('swatch', pretrained=False)).eval()
+    want = predict_touch(fabrics.images[0], '100% cotton', m).probs
+    for kind, eps in ((torch.float64, 1e-5), (torch.float16, 2e-2)):
+        np.testing.assert_allclose(predict_touch(fabrics.images[0], '100% cotton', m.to(kind)).probs, want, atol=eps)
+
+def test_indices_are_the_most_likely_levels_from_0():
+    p = np.array([[0, .1, .2, .7, 0], [.4, .1, .1, .1, .3]])
+    assert TouchPrediction(p, as_targets(['a', 'b']), {}).indices == (3, 0)
+    assert TouchPrediction(p, as_targets(['a', 'b']), {}).interval(.65) == {'a': (4, 4), 'b': (1, 4)}
+
+def test_temperature_is_kept_and_used(fabrics, tmp_path):
+    m = touch_model('mlb', 8, ['softness', Number('gsm'), Target('thickness', 3)]).eval()
+    plain = touch_probs(m, *batch(8))
+    m.temperature = [2., 1., .5]
+    heated = touch_probs(load_touch(save_touch(m, tmp_path/'m')), *batch(8))
+    with torch.no_grad(): logits = m.from_vectors(*batch(8))
+    torch.testing.assert_close(torch.from_numpy(heated[:, 0]), (logits[:, 0]/2).softmax(-1))
+    torch.testing.assert_close(torch.from_numpy(heated[:, 2, :3]), (logits[:, 2, :3]*2).softmax(-1))
+    np.testing.assert_array_equal(heated[:, 1], plain[:, 1])
+
+@pytest.mark.parametrize('bad', [[1., 1.], [1., 0., 1., 1.], 'hot', [1., float('inf'), 1., 1.], [1, 2, None, 1]])
+def test_a_temperature_that_cannot_be(bad):
+    m = touch_model('mlb', 8)
+    m.temperature = np.ones(4)
+    with pytest.raises(FabricError, match='give 4 numbers above 0'): m.temperature = bad
+    assert m.temperature == [1.]*4
+
+@pytest.mark.parametrize('encoder', [0, -1, True, 1.5, None, [512]])
+def test_an_encoder_that_cannot_be(encoder):
+    with pytest.raises(FabricError, match='an encoder is a name'): touch_model('mlb', encoder)
+
+@pytest.mark.parametrize('targets', [None, 3, [], [Target('a', 1)], [Target('a', -3)], [Target('a', 2.5)], [Target('a', 0, std=0.)], ['a', 'a'], [7]])
+def test_targets_that_cannot_be(targets):
+    with pytest.raises(FabricError): touch_model('mlb', 8, targets)
+
+def test_arguments_of_another_head():
+    with pytest.raises(FabricError, match="the head 'mlp' takes n_hidden, p, not weights"): touch_model('mlb', 8, weights='mobilenet.pth')
+
+def test_a_checkpoint_of_the_reference_is_pointed_on(tmp_path):
+    torch.save({}, tmp_path/'k.pth')
+    with pytest.raises(FabricError, match='load_reference'): load_touch(tmp_path/'k.pth')
+
+# ---- dropout, as it ran and as it was meant
+
+def test_dropout_as_ran_blanks_whole_fabrics_and_as_meant_rows_and_channels():
+    torch.manual_seed(0)
+    v, p = torch.randn(600, 6), torch.randn(600, 16)
+    zero = lambda x: (x.abs() < 1e-7)
+    ran = fusion('outer_attention_as_ran', 6, 16).train()(v, p)
+    gone = zero(ran).flatten(1)
+    assert ran.shape == (600, 1, 6, 16) and set(gone.float().mean(1).tolist()) == {0., 1.} and abs(gone.all(1).float().mean() - .3) < .06
+    meant = zero(fusion('outer_attention_as_meant', 6, 16).train()(v, p))
+    channels, rows = meant.flatten(2).all(2), meant.all(3)                                     # (600, 3), (600, 3, 6)
+    assert abs(channels.float().mean() - .3) < .05 and 0 < channels.all(1).float().mean() < .1   # each channel by itself
+    kept = rows[~channels]
+    assert abs(kept.float().mean() - .3) < .03
+    plain = fusion('outer_attention', 6, 16).eval()
+    for name in ('as_ran', 'as_meant'):
+        other = fusion(f'outer_attention_{name}', 6, 16).eval()
+        other.load_state_dict(plain.state_dict())
+        torch.testing.assert_close(other(v, p).mean(1), plain(v, p)[:, 0])
 
 # ---- the mathematics
 
