@@ -143,13 +143,15 @@ def _encoder(encoder, pretrained=True):
     if isinstance(encoder, nn.Module) and hasattr(encoder, 'n_out'): return encoder
     raise FabricError(f"an encoder is a name, an ImageEncoder or the width of stored vectors, not {encoder if isinstance(encoder, (int, float)) else type(encoder).__name__}")
 
-# %% ../nbs/20_touch.ipynb #d0806ba1
+# %% ../nbs/20_touch.ipynb #3ab17c0b
 class EachFusion(nn.ModuleList):
     "A fusion for each target; a list of what they give"
+    def __init__(self, fusions): super().__init__(fusions)
     def forward(self, v, p): return [f(v, p) for f in self]
 
 class EachHead(nn.ModuleList):
     "A head for each target, their answers side by side"
+    def __init__(self, heads): super().__init__(heads)
     @property
     def numbers(self): return getattr(self[0], 'numbers', False)
     def forward(self, xs): return torch.cat([h(x) for h,x in zip(self, xs)], 1)   # (b, targets * width)
