@@ -24,7 +24,7 @@ def text(x): return ''.join(x) if isinstance(x, list) else x or ''
 
 def flags(source):
     "The `#| name: value` lines of a code cell, as a dict"
-    found = re.findall(r'^#\s*\|\s*([\w-]+)\s*:?[ \t]*(.*?)\s*$', source, re.M)
+    found = re.findall(r'^#[ \t]*\|[ \t]*([\w-]+)[ \t]*:?[ \t]*(.*?)[ \t]*$', source, re.M)
     return {k.replace('_', '-').lower(): v.lower() for k, v in found}
 
 def outside_code(fn, md):
