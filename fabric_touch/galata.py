@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['REFERENCES', 'WIDTH', 'Galata', 'reference_state', 'load_reference']
 
-# %% ../nbs/21_galata.ipynb #7f1f5cba
+# %% ../nbs/21_galata.ipynb #4cca4248
 import re
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 from .core import FabricError, TOUCHES, pick
 from .checkpoints import CheckpointError, load_weights, read_state
 from .encoders import TOWERS, image_encoder, tower_sizes
-from .touch import RECIPES, EachFusion, EachHead, TouchModel, load_touch, touch_model, _encoder
+from .touch import RECIPES, EachFusion, EachHead, TouchModel, VectorsOnly, load_touch, touch_model, _encoder
 
 # %% ../nbs/21_galata.ipynb #65e3a631
 class Galata(TouchModel):
@@ -109,14 +110,15 @@ def _tower(state):
     start = next((m[1] for k in inside if (m := re.match(r'(.*?)(visual\.|modality_|conv1\.weight)', k))), 'image_encoder.')
     return {k[len(start):]: w for k,w in inside.items() if k.startswith(start)}
 
-# %% ../nbs/21_galata.ipynb #c4eb2ae3
+# %% ../nbs/21_galata.ipynb #8e50b7e2
 WIDTH = 512  # of every reference's image vectors
 
 def _encoder_for(tower, encoder, path):
     "The image encoder of a reference checkpoint, from the file or as the caller says"
     if tower and not isinstance(encoder, Integral): encoder = _from_file(tower, encoder, path)
     elif encoder is None: raise FabricError(f"{path} holds no image encoder and does not say which it was trained with; give encoder='clip', encoder='imagebind', an ImageEncoder with its weights, or encoder={WIDTH} for stored vectors")
-    else: encoder = _encoder(encoder if not isinstance(encoder, str) else pick({k: k for k in TOWERS}, encoder, 'encoder of the reference'))
+    elif isinstance(encoder, str): encoder = VectorsOnly(WIDTH, partial(image_encoder, encoder), pick({k: k for k in TOWERS}, encoder, 'encoder of the reference'))
+    else: encoder = _encoder(encoder)
     if getattr(encoder, 'name', '') not in (*TOWERS, 'vectors'): raise FabricError(f"{path}: the reference was trained on {' or '.join(TOWERS)}, not on {getattr(encoder, 'name', type(encoder).__name__)!r}; give the one it was, or encoder={WIDTH} for stored vectors")
     if encoder.n_out != WIDTH: raise FabricError(f"{path}: reference models take image vectors of {WIDTH} numbers, encoder {encoder.name!r} gives {encoder.n_out}; use the encoder it was trained with")
     return encoder

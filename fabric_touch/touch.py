@@ -55,7 +55,7 @@ RECIPES = dict(
     photo                    = Recipe('raw', 'photo', 'mlp'),
     blend                    = Recipe('log', 'blend', 'mlp'))
 
-# %% ../nbs/20_touch.ipynb #8f52f27a
+# %% ../nbs/20_touch.ipynb #7539d708
 class TouchModel(nn.Module):
     "Photo and blend in, logits (b, targets, width) out; or (b, targets) from a head that answers with numbers"
     def __init__(self, encoder, blend_encoder, fusion, head, targets=TOUCHES, absent=None):
@@ -83,7 +83,11 @@ class TouchModel(nn.Module):
     )->torch.Tensor:        # as `from_vectors`
         "Photos or stored vectors, and blends"
         x, blend = x.as_subclass(torch.Tensor), blend.as_subclass(torch.Tensor)   # fastai's kinds of tensor do not multiply with each other
-        return self.from_vectors(x if x.ndim == 2 else self.encoder(x), blend)
+        return self.from_vectors(x if x.ndim == 2 else self.wake()(x), blend)
+    def wake(self):
+        "The image encoder; built now if that was left until it is needed"
+        if getattr(self.encoder, 'late', None): self.encoder = self.encoder.late().to(next(self.head.parameters()).device)
+        return self.encoder
     def train(self, mode=True): return eval_frozen(super().train(mode))
 
 # %% ../nbs/20_touch.ipynb #1dc4019c
@@ -128,11 +132,11 @@ class Absent(nn.Module):
         p = encode(torch.where(no_blend[:, None], 1/blend.shape[1], blend))        # (b, n_blend), any blend where there is none
         return torch.where(no_photo[:, None], self.photo, v), torch.where(no_blend[:, None], self.blend, p)
 
-# %% ../nbs/20_touch.ipynb #c9d5b167
+# %% ../nbs/20_touch.ipynb #455c3f45
 class VectorsOnly(nn.Module):
-    "Stands for an encoder whose vectors are stored: knows their width, refuses photos"
-    name, size, id = 'vectors', None, 'vectors'
-    def __init__(self, n_out): super().__init__(); self.n_out = n_out
+    "Stands for an encoder whose vectors are stored: knows their width, refuses photos; or, with `late`, until a photo comes"
+    size, id = None, 'vectors'
+    def __init__(self, n_out, late=None, name='vectors'): super().__init__(); self.n_out, self.late, self.name = n_out, late, name
     def forward(self, x): raise FabricError(f"this model was built for stored vectors of {self.n_out} numbers and has no encoder; build it with encoder='swatch' or another name to give it photos")
     prepare = forward
 
@@ -277,7 +281,7 @@ def touch_folds(
     make = lambda fold: touch_learner(touch_dls(fabrics, fold, vectors), recipe, vectors.shape[1], keep_best=False, **kwargs)
     return fit_folds(make, fit, folds or fabrics.folds(), tag=f'{recipe} {kwargs} {[t.name for t in fabrics.targets]} {how} data {data}', **fold_args).preds
 
-# %% ../nbs/20_touch.ipynb #319278ce
+# %% ../nbs/20_touch.ipynb #186d8b73
 def _encoder_card(e):
     "What an encoder is, for the card: the name it can be built from, and what its photos must look like"
     import timm
@@ -294,7 +298,7 @@ def save_touch(
     "Save a touch model as safetensors and a card"
     if not model.parts: raise FabricError("this model does not know its recipe and could not be loaded again; build it with touch_model, which also takes a Recipe of one's own")
     base = dict(kind='touch', recipe=model.recipe, parts=asdict(model.parts), head_args={k: v for k,v in model.head_args.items() if k != 'weights'}, fibres=list(FIBRES), targets=[list(t) for t in model.targets],
-                encoder=_encoder_card(model.encoder), temperature=model.temperature)
+                encoder=_encoder_card(model.wake()), temperature=model.temperature)
     return save_checkpoint(folder, model, base | card)
 
 # %% ../nbs/20_touch.ipynb #5bea24b3
@@ -376,7 +380,7 @@ def _line(name, v):
     if 'probs' not in v: return f"{name:12s} level {v['level']}   ({v['expected']:.2f}, a number without a distribution)"
     return f"{name:12s} level {v['level']} of {len(v['probs'])}" + ('' if v['sure'] else '  (not sure)') + f"   {'  '.join(f'{100*p:2.0f}%' for p in v['probs'])}"
 
-# %% ../nbs/20_touch.ipynb #e00344b0
+# %% ../nbs/20_touch.ipynb #94a342a0
 def _read_blend(blend):
     if blend is None: return None
     return parse_blend(blend) if isinstance(blend, str) else blend_from_vector(blend_vector(blend))
@@ -384,7 +388,7 @@ def _read_blend(blend):
 def _vector(model, image):
     "(1, n_img) vector of a photo, NaN if there is none"
     if image is None: return torch.full((1, model.encoder.n_out), float('nan'))
-    x = model.encoder.prepare(as_photo(image))[None]
+    x = model.wake().prepare(as_photo(image))[None]
     with torch.no_grad(): return model.encoder.eval()(x.to(next(model.parameters()).device))
 
 def predict_touch(

@@ -245,6 +245,22 @@ def test_clip_beside_the_file(clip, tmp_path):
     again = load_touch(save_touch(ours, tmp_path/'model'))
     with torch.no_grad(): assert torch.equal(again(x, blend), b)
 
+def test_an_encoder_by_name_is_fetched_when_it_is_needed(clip, tmp_path, monkeypatch):
+    "Vectors need none; a photo does, and so does saving"
+    x, blend = pixels(photos()), vectors(5, seed=2)[1]
+    with torch.no_grad(): v = clip((x-MEAN)/STD)
+    net = lively(Venezia(), v, blend)
+    torch.save(net.state_dict(), tmp_path/'v.pth')
+    monkeypatch.setattr('fabric_touch.encoders._published', lambda row, tag: (_ for _ in ()).throw(FabricError('could not be fetched')))
+    ours = load_reference(tmp_path/'v.pth', 'clip', 'softness')
+    with torch.no_grad(): same(net(v, blend), ours.from_vectors(v, blend))
+    for call in (lambda: predict_touch(photos()[0], '100% cotton', ours), lambda: save_touch(ours, tmp_path/'m'), lambda: ours(torch.rand(1, 3, 224, 224), torch.eye(12)[:1])):
+        with pytest.raises(FabricError, match='could not be fetched'): call()
+    assert ours.encoder.name == 'clip' and not (tmp_path/'m').exists()
+    monkeypatch.setattr('fabric_touch.encoders._published', lambda row, tag: clip.state_dict())
+    with torch.no_grad(): same(net(v, blend), ours(x, blend))
+    assert load_touch(save_touch(ours, tmp_path/'m')).encoder.licence == 'MIT'
+
 class Stem(nn.Module):
     def __init__(self, width, patch): super().__init__(); self.proj = nn.Sequential(nn.Identity(), nn.Conv3d(3, width, (2, patch, patch), (2, patch, patch), bias=False))
     def forward(self, x): return self.proj(x)
