@@ -19,7 +19,7 @@ from .checkpoints import CheckpointError, load_weights, read_state
 from .encoders import TOWERS, image_encoder, tower_sizes
 from .touch import RECIPES, EachFusion, EachHead, TouchModel, VectorsOnly, load_touch, touch_model, _encoder
 
-# %% ../nbs/21_galata.ipynb #65e3a631
+# %% ../nbs/21_galata.ipynb #5c0602e4
 class Galata(TouchModel):
     "Single-touch models on one trunk, for evaluation"
     @classmethod
@@ -27,14 +27,11 @@ class Galata(TouchModel):
         "Join models of one touch each, given by the name of their touch: a `TouchModel` or the folder of one"
         models = {t: load_touch(m) if isinstance(m, (str, Path)) else m for t,m in models.items()}
         _check_members(models)
-        members = sorted(models.values(), key=lambda m: (TOUCHES + (m.targets[0].name,)).index(m.targets[0].name))
-        return cls.joined(members)
-    @classmethod
-    def joined(cls, members):
-        one = members[0]
+        members = [models[t] for t in dict.fromkeys((*TOUCHES, *models)) if t in models]      # in the order of TOUCHES
+        one, temperature = members[0], [t for m in members for t in m.temperature or [1.]]
         fusions, heads = EachFusion(deepcopy(m.fusion) for m in members), EachHead(deepcopy(m.head) for m in members)
-        return _sealed(cls(one.encoder, deepcopy(one.blend_encoder), fusions, heads, [m.targets[0] for m in members]), replace(_plain(one.parts), each=True), one.head_args,
-                       [t for m in members for t in m.temperature or [1.]] if any(m.temperature for m in members) else None)
+        galata = cls(one.encoder, deepcopy(one.blend_encoder), fusions, heads, [m.targets[0] for m in members])
+        return _sealed(galata, replace(_plain(one.parts), each=True), one.head_args, temperature if any(m.temperature for m in members) else None)
     def train(self, mode=True):
         if mode: raise FabricError("Galata is for evaluation, its heads were trained one by one; to train four heads together on one trunk, use touch_learner(dls, 'galata')")
         return super().train(False)
