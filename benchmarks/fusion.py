@@ -42,6 +42,12 @@ CASES = {f'bilinear 512x12, batch {b}': lambda b=b: bilinear(b) for b in (1, 64)
         {f'outer attention, forward, batch {b}': lambda b=b: outer_attention(b) for b in (1, 32)} | \
         {'outer attention, forward and backward, batch 32': lambda: outer_attention(32, grad=True)}
 
+def write(json, rows):
+    "Write a benchmark's rows to a file, if one is given, with where they were measured"
+    where = dict(device='cpu', threads=torch.get_num_threads(), torch=torch.__version__, gpu='not measured')
+    if json:
+        with whole_file(json) as tmp: tmp.write_text(dumps(dict(where, rows=rows), indent=1))
+
 @call_parse
 def main(
     json:str=None, # Write the table here
@@ -57,6 +63,4 @@ def main(
         with torch.set_grad_enabled('backward' in name): t = [seconds(f, reps) for f in (plain, ours)]
         rows.append(dict(case=name, plain_ms=round(1e3*t[0], 2), ours_ms=round(1e3*t[1], 2), ratio=round(t[0]/t[1], 1), largest_relative_difference=diff))
         print('{case:50s} {plain_ms:9.2f} ms  {ours_ms:9.2f} ms  x {ratio:5.1f}  differ by {largest_relative_difference:.0e}'.format(**rows[-1]), flush=True)
-    where = dict(device='cpu', threads=torch.get_num_threads(), torch=torch.__version__, gpu='not measured')
-    if json:
-        with whole_file(json) as tmp: tmp.write_text(dumps(dict(where, rows=rows), indent=1))
+    write(json, rows)

@@ -4,15 +4,14 @@
 
 Photos go through CLIP's tower at its real size, with random weights: the time does not depend on them.
 """
-from json import dumps
 import torch
 from fastcore.script import call_parse
-from fabric_touch.core import TOUCHES, whole_file
+from fabric_touch.core import TOUCHES
 from fabric_touch.encoders import image_encoder
 from fabric_touch.galata import Galata
 from fabric_touch.swatches import make_blends
 from fabric_touch.touch import touch_model
-from fusion import seconds
+from fusion import seconds, write
 
 def pair():
     "The four models apart, and joined"
@@ -38,6 +37,4 @@ def main(
             t = [seconds(f, reps) for f in ways]
         rows.append(dict(case=name, four_ms=round(1e3*t[0], 1), galata_ms=round(1e3*t[1], 1), ratio=round(t[0]/t[1], 2), largest_difference=diff))
         print('{case:26s} {four_ms:9.1f} ms  {galata_ms:9.1f} ms  x {ratio:5.2f}  differ by {largest_difference:.0e}'.format(**rows[-1]), flush=True)
-    where = dict(device='cpu', threads=torch.get_num_threads(), torch=torch.__version__, gpu='not measured')
-    if json:
-        with whole_file(json) as tmp: tmp.write_text(dumps(dict(where, rows=rows), indent=1))
+    write(json, rows)

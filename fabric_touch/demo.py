@@ -126,7 +126,7 @@ def write_report(
     with whole_file(out/'report.json') as tmp: tmp.write_text(json.dumps(report, indent=1))
     return report
 
-# %% ../nbs/22_demo.ipynb #5e1bf871
+# %% ../nbs/22_demo.ipynb #0487f973
 def run_demo(
     out:str|Path='ft_demo_out', # Folder for all that is written
     n:int=1500, # Fabrics to make
@@ -149,5 +149,5 @@ def run_demo(
     report = write_report(out, scores, time.perf_counter()-start, n=n, seed=seed, coverage=coverage, example=dict(blend=format_blend(pred.blend), touches=pred.to_dict()))
     step(f'done: {out}/report.json, report.png, model/')
     print(f"\nSpearman, out of fold, [95 % interval]\n{score_table(scores, 'spearman').to_string()}\n\n"
-          + ''.join('Levels said to hold {said:.0%} of the answers hold {observed:.0%}.\n' .format(**c) for c in coverage if c['asked'] == .8) + f"\nA fabric it never saw, {format_blend(pred.blend)}:\n{pred}")
+          + ''.join('Levels said to hold {said:.0%} of the answers hold {observed:.0%}.\n'.format(**c) for c in coverage if c['asked'] == .8) + f"\nA fabric it never saw, {format_blend(pred.blend)}:\n{pred}")
     return report
