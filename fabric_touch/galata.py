@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['REFERENCES', 'WIDTH', 'Galata', 'reference_state', 'load_reference']
 
-# %% ../nbs/21_galata.ipynb #4cca4248
+# %% ../nbs/21_galata.ipynb #17560a96
 import re
 from copy import deepcopy
 from dataclasses import replace
@@ -17,7 +17,8 @@ from torch import nn
 from .core import FabricError, TOUCHES, pick
 from .checkpoints import CheckpointError, load_weights, read_state
 from .encoders import TOWERS, image_encoder, tower_sizes
-from .touch import RECIPES, EachFusion, EachHead, TouchModel, VectorsOnly, load_touch, touch_model, _encoder
+from .fusion import EachFusion
+from .touch import RECIPES, EachHead, TouchModel, VectorsOnly, load_touch, touch_model, _encoder
 
 # %% ../nbs/21_galata.ipynb #5c0602e4
 class Galata(TouchModel):
