@@ -1,50 +1,112 @@
-"""Two ways to compute each fusion, in one run: PyTorch's own layer against ours, equal outputs, medians and the ratio.
+"""Each fusion two or more ways, in one run: PyTorch's own layer against ours. Equal outputs, medians, ratios, memory, floating point operations.
 
     python benchmarks/fusion.py [--json FILE] [--reps 7]
+
+Gradients are timed with a ready-made output gradient, so that no loss hides the ratio. Memory is the peak beyond the map (and its gradient, which exists before). With a GPU the same is measured there too,
+with CUDA events, and the dense layer in bfloat16 as well; without one, that is said.
 """
 import time
+from contextlib import nullcontext
 from json import dumps
 from statistics import median
-import torch
+import torch, torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from fastcore.script import call_parse
 from fabric_touch.core import whole_file
-from fabric_touch.fusion import Bilinear, OuterAttention
+from fabric_touch.fusion import MLB, Bilinear, CompactBilinear, Mutan, OuterAttention, tilted_mean
 
-def seconds(f, reps):
+def seconds(f, reps, device='cpu'):
+    "Median time of a call, after one to warm up"
     f()
     times = []
-    for _ in range(reps): start = time.perf_counter(); f(); times.append(time.perf_counter()-start)
+    for _ in range(reps):
+        if device == 'cpu': start = time.perf_counter(); f(); times.append(time.perf_counter()-start); continue
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record(); f(); end.record(); torch.cuda.synchronize()
+        times.append(start.elapsed_time(end)/1000)
     return median(times)
 
-def bilinear(b):
-    "nn.Bilinear 512 x 12 -> 512 and ours"
-    plain, ours = nn.Bilinear(512, 12, 512), Bilinear(512, 12, 512)
-    ours.load_state_dict(plain.state_dict())
-    v, p = torch.randn(b, 512), torch.rand(b, 12)
-    return [lambda m=m: m(v, p) for m in (plain, ours)]
+def peak_mib(f, device):
+    "Most memory that a call holds at one time"
+    if device != 'cpu':
+        torch.cuda.synchronize(); torch.cuda.reset_peak_memory_stats(); before = torch.cuda.memory_allocated()
+        f(); torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated()-before)/2**20
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as prof: f()
+    held, most = 0, 0
+    for e in sorted((e for e in prof.profiler.kineto_results.events() if e.name() == '[memory]'), key=lambda e: e.start_ns()): held += e.nbytes(); most = max(most, held)
+    return most/2**20
 
-def outer_attention(b, grad=False):
-    "Dense attention over the outer product (its faster form, without weights) and ours"
-    dense, ours = nn.MultiheadAttention(512, 8, batch_first=True), OuterAttention(512, 8)
-    ours.load_state_dict(dense.state_dict())
-    v, p, g = torch.randn(b, 512)*.5, torch.randn(b, 512), torch.randn(b, 512, 512)
-    def run_dense():
+def gflops(f):
+    "Of matrix products, as PyTorch counts them"
+    with FlopCounterMode(display=False) as counter: f()
+    return counter.get_total_flops()/1e9
+
+def attentions(b, vectors, device):
+    "The dense layer over the outer product, with its default weights and (faster) without, and ours, exactly and from a table"
+    dense, ours, exact = nn.MultiheadAttention(512, 8, batch_first=True), OuterAttention(512, 8), OuterAttention(512, 8, exact=True)
+    for m in (dense, ours, exact): m.load_state_dict(dense.state_dict()); m.to(device)
+    v, p = F.normalize(torch.randn(b, 512)), F.layer_norm(torch.randn(b, 512), (512,))
+    if vectors == 'clip': v = 10*v; v[:, 133] += 4                         # CLIP's are about ten long, with a number that stands out
+    v, p = v.to(device), p.to(device)
+    def plain(weights):
         x = v[:, :, None]*p[:, None]
-        return dense(x, x, x, need_weights=False)[0]
-    def back(f):
-        def run(): out = f(); out.backward(g); return out.detach()
-        return run
-    pair = [run_dense, lambda: ours(v, p)]
-    return [back(f) for f in pair] if grad else pair
+        return dense(x, x, x, need_weights=weights)[0]
+    return dict(dense_weights=lambda: plain(True), dense=lambda: plain(False), exact=lambda: exact(v, p), table=lambda: ours(v, p))
 
-CASES = {f'bilinear 512x12, batch {b}': lambda b=b: bilinear(b) for b in (1, 64)} | \
-        {f'outer attention, forward, batch {b}': lambda b=b: outer_attention(b) for b in (1, 32)} | \
-        {'outer attention, forward and backward, batch 32': lambda: outer_attention(32, grad=True)}
+def backward(f, g):
+    def run(): f().backward(g)
+    return run
+
+def attention_row(b, vectors, grad, device, reps):
+    "One case, all four ways"
+    ways = attentions(b, vectors, device)
+    with torch.no_grad():
+        want = ways['dense']()
+        differ = {k: ((f()-want).abs().max()/want.abs().max()).item() for k,f in ways.items() if k in ('exact', 'table')}
+    if grad: ways = {k: backward(f, torch.randn_like(want)) for k,f in ways.items()}
+    with nullcontext() if grad else torch.no_grad():
+        ms = {k: round(1e3*seconds(f, reps, device), 2) for k,f in ways.items()}
+        mib = {k: round(peak_mib(f, device) - want.nbytes/2**20, 1) for k,f in ways.items()}
+        flops = {k: round(gflops(f), 2) for k,f in ways.items()}
+    fast = min(ms['dense'], ms['dense_weights'])
+    return dict(batch=b, vectors=vectors, way='forward and backward' if grad else 'forward', device=device, ms=ms, ratio={k: round(fast/ms[k], 1) for k in ('exact', 'table')},
+                mib_beyond_map=mib, gflops=flops, largest_relative_difference=differ)
+
+def attention_in_bf16(b, reps):
+    "On a GPU: the dense layer in bfloat16 against ours in float32, which is never less"
+    ways = attentions(b, 'clip', 'cuda')
+    def run():
+        with torch.autocast('cuda', torch.bfloat16): return ways['dense']()
+    with torch.no_grad(): ms = dict(dense_bf16=seconds(run, reps, 'cuda'), table_float32=seconds(ways['table'], reps, 'cuda'))
+    return dict(batch=b, way='forward', device='cuda', ms={k: round(1e3*x, 2) for k,x in ms.items()})
+
+def pooling_rows(reps):
+    "Bilinear pooling: PyTorch's, ours, and the forms of low rank"
+    rows = []
+    for n_blend, b in ((12, 1), (12, 64), (512, 1), (512, 64)):
+        plain, ours = nn.Bilinear(512, n_blend, 512), Bilinear(512, n_blend, 512)
+        ours.load_state_dict(plain.state_dict())
+        v, p = torch.randn(b, 512), torch.rand(b, n_blend)
+        ways = {'nn.Bilinear': plain, 'bilinear': ours, 'mlb': MLB(512, n_blend).eval(), 'mutan': Mutan(512, n_blend).eval(), 'compact': CompactBilinear(512, n_blend).eval()}
+        with torch.no_grad():
+            ms = {k: round(1e3*seconds(lambda m=m: m(v, p), reps), 3) for k,m in ways.items()}
+            differ = ((ours(v, p)-plain(v, p)).abs().max()/plain(v, p).abs().max()).item()
+        rows.append(dict(batch=b, n_blend=n_blend, ms=ms, parameters={k: sum(w.numel() for w in m.parameters()) for k,m in ways.items()}, largest_relative_difference=differ))
+        print(f'bilinear 512 x {n_blend}, batch {b:3}: ' + ', '.join(f'{k} {t} ms' for k,t in ms.items()), flush=True)
+    return rows
+
+def curve_row(b, reps):
+    "s(t) alone, from the table and by the fused kernel"
+    v = F.normalize(torch.randn(b, 512))*10
+    t = torch.linspace(-2, 2, 8).repeat_interleave(512)*v.repeat(1, 8)
+    with torch.no_grad(): return dict(batch=b, ms={k: round(1e3*seconds(lambda k=k: tilted_mean(v, t, exact=k == 'exact'), reps), 2) for k in ('exact', 'table')})
 
 def write(json, rows):
     "Write a benchmark's rows to a file, if one is given, with where they were measured"
-    where = dict(device='cpu', threads=torch.get_num_threads(), torch=torch.__version__, gpu='not measured')
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'not measured'
+    where = dict(device='cpu', threads=torch.get_num_threads(), torch=torch.__version__, gpu=gpu)
     if json:
         with whole_file(json) as tmp: tmp.write_text(dumps(dict(where, rows=rows), indent=1))
 
@@ -55,12 +117,11 @@ def main(
 ):
     "Time the fusions against PyTorch's own layers"
     torch.manual_seed(0)
-    rows = []
-    for name,make in CASES.items():
-        plain, ours = make()
-        with torch.set_grad_enabled('backward' in name): a, b = plain(), ours()
-        diff = ((a-b).abs().max()/a.abs().max()).item()
-        with torch.set_grad_enabled('backward' in name): t = [seconds(f, reps) for f in (plain, ours)]
-        rows.append(dict(case=name, plain_ms=round(1e3*t[0], 2), ours_ms=round(1e3*t[1], 2), ratio=round(t[0]/t[1], 1), largest_relative_difference=diff))
-        print('{case:50s} {plain_ms:9.2f} ms  {ours_ms:9.2f} ms  x {ratio:5.1f}  differ by {largest_relative_difference:.0e}'.format(**rows[-1]), flush=True)
+    rows = dict(pooling=pooling_rows(reps), curve=[curve_row(b, reps) for b in (1, 32, 128)], attention=[], bf16=[])
+    for device in ('cpu', *(['cuda'] if torch.cuda.is_available() else [])):
+        for b, vectors, grad in [(b, v, g) for v in ('clip', 'unit') for b in (1, 32, 128) for g in (False, True)]:
+            rows['attention'].append(r := attention_row(b, vectors, grad, device, reps))
+            print('attention, {device}, {vectors} vectors, batch {batch:3}, {way:20}: {ms}  ratio {ratio}  MiB {mib_beyond_map}'.format(**r), flush=True)
+    if torch.cuda.is_available(): rows['bf16'] = [attention_in_bf16(b, reps) for b in (1, 32, 128)]
+    else: print('GPU: not measured')
     write(json, rows)

@@ -135,17 +135,17 @@ def _panels(v, t):
     n = ((t.amax(1) - t.amin(1))*(v.amax(1) - v.amin(1))).max().item()/PANEL
     return max(1, math.ceil(n)) if 4*NODES*n < t.shape[1] else 0
 
-# %% ../nbs/12_fusion.ipynb #265bd594
+# %% ../nbs/12_fusion.ipynb #c2c0e7c9
 def _table(v, low, step, n):
-    "(b * n, NODES + 1) Chebyshev coefficients of s on n panels from `low`, each `step` wide (b, 1)"
-    middle = (v.amax(1, keepdim=True) + v.amin(1, keepdim=True))/2
+    "(b, n, NODES + 1) Chebyshev coefficients of s on n panels from `low`, each `step` wide (b, 1)"
+    middle = ((v.amax(1, keepdim=True) + v.amin(1, keepdim=True))/2).detach()                 # what is taken off goes on again, so it has no gradient
     c, at = v-middle, (1 + _AT.to(v))/2 + torch.arange(n, device=v.device)[:, None]           # (b, n_img), (n, NODES)
     t = low + step*at.flatten()                                                               # (b, n * NODES)
     s = _mean(c, t, c)
     slope = (_mean(c*c, t, c) - s*s).unflatten(1, (n, NODES))
     coefs = slope @ _INTEGRAL.to(v) * step[..., None]/2                                       # (b, n, NODES + 1)
     start = s.unflatten(1, (n, NODES))[..., NODES//2] + middle                                # (b, n): s in the middle of each panel
-    return torch.cat([coefs[..., :1] + start[..., None], coefs[..., 1:]], -1).flatten(0, 1)
+    return torch.cat([coefs[..., :1] + start[..., None], coefs[..., 1:]], -1)
 
 def _clenshaw(coefs, x):
     "Sum of coefs[k] * T_k(x)"
@@ -153,7 +153,7 @@ def _clenshaw(coefs, x):
     for c in reversed(coefs[1:-1]): a, b = torch.addcmul(c-b, 2*x, a), a
     return torch.addcmul(coefs[0]-b, x, a)
 
-# %% ../nbs/12_fusion.ipynb #f7697418
+# %% ../nbs/12_fusion.ipynb #a36d459e
 def tilted_mean(
     v:torch.Tensor, # (b, n) numbers
     t:torch.Tensor, # (b, m) tilts
@@ -164,13 +164,13 @@ def tilted_mean(
     if not n: return _mean(v, t, v)
     with torch.no_grad():
         low = t.amin(1, keepdim=True)
-        step = ((t.amax(1, keepdim=True) - low)/n).clamp(min=1e-30)                           # (b, 1) each
+        step = ((t.amax(1, keepdim=True) - low)/n).clamp(min=1e-12)                           # (b, 1) each
     at = (t-low)/step
-    panel = at.detach().floor().clamp(0, n-1)
-    rows = F.embedding((panel + n*torch.arange(len(t), device=t.device)[:, None]).long(), _table(v, low, step, n))   # (b, m, NODES + 1)
-    return _clenshaw(rows.unbind(-1), 2*(at-panel) - 1)
+    panel, coefs = at.detach().floor().clamp(0, n-1), _table(v, low, step, n)
+    if n > 1: coefs = F.embedding((panel + n*torch.arange(len(t), device=t.device)[:, None]).long(), coefs.flatten(0, 1))   # (b, m, NODES + 1)
+    return _clenshaw(coefs.unbind(-1), 2*(at-panel) - 1)
 
-# %% ../nbs/12_fusion.ipynb #02b31995
+# %% ../nbs/12_fusion.ipynb #9f22d687
 class OuterAttention(nn.Module):
     "Self-attention over the rows of the outer product of v (b, n_img) and p (b, dim), without building attention tables"
     def __init__(self, dim=512, heads=8, exact=False):
@@ -195,14 +195,15 @@ class OuterAttention(nn.Module):
         out, bias, bv = (w.to(p) for w in (self.out_proj.weight, self.out_proj.bias, self.in_proj_bias.chunk(3)[2]))
         g = torch.einsum('bhd,ohd->bho', u, out.unflatten(1, (self.heads, -1)))                          # (b, heads, dim)
         return F.pad(s, (0, 1), value=1.), torch.cat([g, F.linear(bv, out, bias).expand(len(g), 1, -1)], 1)
-    def forward(self, v, p): return torch.bmm(*self.factors(v, p)).to(self.in_proj_weight.dtype)         # (b, n_img, dim)
+    @_at_least_float32
+    def forward(self, v, p, _=None): return torch.bmm(*self.factors(v, p)).to(self.in_proj_weight.dtype)   # (b, n_img, dim)
 
 # %% ../nbs/12_fusion.ipynb #0b206244
 def _resizer(n, size):
     "(size, n) matrix that resizes a column of n numbers as an antialiased picture is resized; None leaves it"
     return size and F.interpolate(torch.eye(n)[None, None], (size, n), mode='bilinear', antialias=True)[0, 0]
 
-# %% ../nbs/12_fusion.ipynb #7ecccaff
+# %% ../nbs/12_fusion.ipynb #d66bcfeb
 class OuterAttentionMap(nn.Module):
     "Outer product, attention over its rows, LayerNorm: a picture (1, n_img, n_blend), or three of them `as_meant`"
     def __init__(self, n_img, n_blend, heads=8, dropout=None, size=None, scaled=False):
@@ -220,6 +221,7 @@ class OuterAttentionMap(nn.Module):
         g = g - g.mean(-1, keepdim=True)
         variance = (x @ (g @ g.mT)*x).sum(-1, keepdim=True).clamp(min=0)/g.shape[-1]                         # (b, n_img, 1)
         return x*(variance + self.normalize.eps).rsqrt(), g*self.normalize.weight.to(g)
+    @_at_least_float32
     def forward(self, v, p, known=None):
         x, g = self.factors(v, p, known)
         bias = self.normalize.bias.to(x)                                                                     # (n_blend)
