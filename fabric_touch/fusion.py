@@ -81,16 +81,16 @@ class Mutan(nn.Module):
         a, b = [core(x).unflatten(1, (self.rank, -1)) for core,x in zip(self.cores, sides)]                    # (b, rank, n_out) each
         return (a*b).sum(1)                                                                                    # (b, n_out)
 
-# %% ../nbs/12_fusion.ipynb #9279016a
+# %% ../nbs/12_fusion.ipynb #1f6ae2ba
 def _at_least_float32(method):
-    "Run a method in float32 or better, whatever autocast or the inputs say"
+    "Run a method of (v, p) in float32 or better, whatever autocast or the inputs say"
     @wraps(method)
-    def run(self, v, p, known=None):
+    def run(self, v, p, *args):
         dtype = reduce(torch.promote_types, (v.dtype, p.dtype, torch.float32))
-        with nullcontext() if v.is_meta else torch.autocast(v.device.type, enabled=False): return method(self, v.to(dtype), p.to(dtype), known)
+        with nullcontext() if v.is_meta else torch.autocast(v.device.type, enabled=False): return method(self, v.to(dtype), p.to(dtype), *args)
     return run
 
-# %% ../nbs/12_fusion.ipynb #91b2c1ad
+# %% ../nbs/12_fusion.ipynb #3d068663
 class CompactBilinear(nn.Module):
     "A count sketch of the outer product"
     def __init__(self, n_img, n_blend, n_out=1024):
@@ -104,7 +104,7 @@ class CompactBilinear(nn.Module):
         "(b, n) -> (b, n_out)"
         return x.new_zeros(len(x), self.n_out).index_add(1, place, x*sign)
     @_at_least_float32
-    def pooled(self, v, p, _=None):
+    def pooled(self, v, p):
         "(b, n_out) sketch of the outer products"
         a, b = (torch.fft.rfft(self.sketch(*x)) for x in ((v, self.place0, self.sign0), (p, self.place1, self.sign1)))
         return torch.fft.irfft(a*b, self.n_out)
@@ -121,31 +121,29 @@ def _mean(x, t, v):
 # %% ../nbs/12_fusion.ipynb #8d525de8
 NODES, PANEL = 11, 2.5     # Chebyshev nodes of a panel, and its width in units of 1/R
 
-# %% ../nbs/12_fusion.ipynb #50e1aaec
+# %% ../nbs/12_fusion.ipynb #4f6bebb4
 def _integral(nodes):
     "(nodes, nodes + 1): values at the Chebyshev nodes of [-1, 1] -> Chebyshev coefficients of the integral from 0"
-    values = chebyshev.chebvander(chebyshev.chebpts1(nodes), nodes-1)          # (nodes, degrees)
-    return np.linalg.inv(values).T @ [chebyshev.chebint(row) for row in np.eye(nodes)]
+    return chebyshev.chebint(chebyshev.chebfit(chebyshev.chebpts1(nodes), np.eye(nodes), nodes-1)).T
 
 _AT, _INTEGRAL = (torch.tensor(x, dtype=torch.float32) for x in (chebyshev.chebpts1(NODES), _integral(NODES)))
 
 def _panels(v, t):
     "How many panels cover the range of t; 0 where the table does not serve: not float32, or no cheaper than the fused kernel"
-    if v.dtype != torch.float32 or v.is_meta or not t.numel() or torch.compiler.is_compiling(): return 0
-    n = ((t.amax(1) - t.amin(1))*(v.amax(1) - v.amin(1))).max().item()/PANEL
-    return max(1, math.ceil(n)) if 4*NODES*n < t.shape[1] else 0
+    if v.dtype != torch.float32 or v.is_meta or not t.numel() or torch.compiler.is_compiling() or torch.jit.is_tracing(): return 0
+    n = max(((t.amax(1) - t.amin(1))*(v.amax(1) - v.amin(1))).max().item()/PANEL, 1.)         # NaN stays NaN, and is below nothing
+    return math.ceil(n) if 4*NODES*n < t.shape[1] else 0
 
-# %% ../nbs/12_fusion.ipynb #c2c0e7c9
+# %% ../nbs/12_fusion.ipynb #0c0bd05b
 def _table(v, low, step, n):
     "(b, n, NODES + 1) Chebyshev coefficients of s on n panels from `low`, each `step` wide (b, 1)"
-    middle = ((v.amax(1, keepdim=True) + v.amin(1, keepdim=True))/2).detach()                 # what is taken off goes on again, so it has no gradient
-    c, at = v-middle, (1 + _AT.to(v))/2 + torch.arange(n, device=v.device)[:, None]           # (b, n_img), (n, NODES)
+    at = (1 + _AT.to(v))/2 + torch.arange(n, device=v.device)[:, None]                        # (n, NODES)
     t = low + step*at.flatten()                                                               # (b, n * NODES)
-    s = _mean(c, t, c)
-    slope = (_mean(c*c, t, c) - s*s).unflatten(1, (n, NODES))
+    s = _mean(v, t, v)
+    slope = (_mean(v*v, t, v) - s*s).unflatten(1, (n, NODES))
     coefs = slope @ _INTEGRAL.to(v) * step[..., None]/2                                       # (b, n, NODES + 1)
-    start = s.unflatten(1, (n, NODES))[..., NODES//2] + middle                                # (b, n): s in the middle of each panel
-    return torch.cat([coefs[..., :1] + start[..., None], coefs[..., 1:]], -1)
+    start = s.unflatten(1, (n, NODES))[..., NODES//2, None]                                   # (b, n, 1): s in the middle of each panel
+    return torch.cat([coefs[..., :1] + start, coefs[..., 1:]], -1)
 
 def _clenshaw(coefs, x):
     "Sum of coefs[k] * T_k(x)"
@@ -153,24 +151,25 @@ def _clenshaw(coefs, x):
     for c in reversed(coefs[1:-1]): a, b = torch.addcmul(c-b, 2*x, a), a
     return torch.addcmul(coefs[0]-b, x, a)
 
-# %% ../nbs/12_fusion.ipynb #a36d459e
+# %% ../nbs/12_fusion.ipynb #24147b06
 def tilted_mean(
     v:torch.Tensor, # (b, n) numbers
     t:torch.Tensor, # (b, m) tilts
     exact:bool=False, # Never from a table?
 )->torch.Tensor: # (b, m): sum_j v_j e^(t v_j) / sum_j e^(t v_j)
     "The mean of each row's numbers under weights that grow as e^(t v); in float32 from a table, where that is cheaper"
-    n = 0 if exact else _panels(v, t)
-    if not n: return _mean(v, t, v)
+    n, plain = 0 if exact else _panels(v, t), v.mean(1, keepdim=True).detach()
+    v = v-plain                                                                               # what is taken off here goes on at the end, so it has no gradient
+    if not n: return _mean(v, t, v) + plain
     with torch.no_grad():
         low = t.amin(1, keepdim=True)
         step = ((t.amax(1, keepdim=True) - low)/n).clamp(min=1e-12)                           # (b, 1) each
     at = (t-low)/step
     panel, coefs = at.detach().floor().clamp(0, n-1), _table(v, low, step, n)
     if n > 1: coefs = F.embedding((panel + n*torch.arange(len(t), device=t.device)[:, None]).long(), coefs.flatten(0, 1))   # (b, m, NODES + 1)
-    return _clenshaw(coefs.unbind(-1), 2*(at-panel) - 1)
+    return _clenshaw(coefs.unbind(-1), 2*(at-panel) - 1) + plain
 
-# %% ../nbs/12_fusion.ipynb #9f22d687
+# %% ../nbs/12_fusion.ipynb #a2fb17d7
 class OuterAttention(nn.Module):
     "Self-attention over the rows of the outer product of v (b, n_img) and p (b, dim), without building attention tables"
     def __init__(self, dim=512, heads=8, exact=False):
@@ -179,31 +178,29 @@ class OuterAttention(nn.Module):
         self.heads, self.exact, plain = heads, exact, nn.MultiheadAttention(dim, heads)
         self.in_proj_weight, self.in_proj_bias, self.out_proj = plain.in_proj_weight, plain.in_proj_bias, plain.out_proj
     @_at_least_float32
-    def tilts(self, v, p, _=None):
+    def tilts(self, v, p):
         "t (b, heads * n_img), and W_v p (b, heads, d)"
-        q, k, u = (p @ self.in_proj_weight.to(p).T).unflatten(-1, (3, self.heads, -1)).unbind(1)         # (b, heads, d) each
-        bq = self.in_proj_bias.to(p).chunk(3)[0].view(self.heads, -1)                                    # (heads, d)
-        a, c = (q*k).sum(-1, keepdim=True), (bq*k).sum(-1, keepdim=True)                                 # (b, heads, 1)
-        return ((v[:, None]*a + c)/math.sqrt(q.shape[-1])).flatten(1), u
+        w, bias, fine = self.in_proj_weight.to(p), self.in_proj_bias.to(p), p.dtype if p.device.type == 'mps' else torch.float64
+        q, k = (p.to(fine) @ w[:-p.shape[1]].to(fine).T).unflatten(-1, (2, self.heads, -1)).unbind(1)     # (b, heads, d) each
+        a, c = ((x*k).sum(-1, keepdim=True).to(p)/math.sqrt(k.shape[-1]) for x in (q, bias.chunk(3)[0].view_as(k[0])))   # (b, heads, 1)
+        return (v[:, None]*a + c).flatten(1), F.linear(p, w[-p.shape[1]:]).unflatten(-1, (self.heads, -1))
     @_at_least_float32
-    def factors(self, v, p, known=None):
-        "x (b, n_img, heads + 1) and g (b, heads + 1, dim), whose product is the map; (s, W_v p) if they are known"
-        if known is None:
-            t, u = self.tilts(v, p)
-            known = tilted_mean(v, t, self.exact), u
-        s, u = known[0].unflatten(1, (self.heads, -1)).mT, known[1]                                      # (b, n_img, heads), (b, heads, d)
+    def factors(self, v, p, *known):
+        "x (b, n_img, heads + 1) and g (b, heads + 1, dim), whose product is the map; from s and W_v p, if they are known"
+        t, u = known or self.tilts(v, p)
+        s = t if known else tilted_mean(v, t, self.exact)
         out, bias, bv = (w.to(p) for w in (self.out_proj.weight, self.out_proj.bias, self.in_proj_bias.chunk(3)[2]))
         g = torch.einsum('bhd,ohd->bho', u, out.unflatten(1, (self.heads, -1)))                          # (b, heads, dim)
-        return F.pad(s, (0, 1), value=1.), torch.cat([g, F.linear(bv, out, bias).expand(len(g), 1, -1)], 1)
+        return F.pad(s.unflatten(1, (self.heads, -1)).mT, (0, 1), value=1.), torch.cat([g, F.linear(bv, out, bias).expand(g.shape[0], 1, -1)], 1)
     @_at_least_float32
-    def forward(self, v, p, _=None): return torch.bmm(*self.factors(v, p)).to(self.in_proj_weight.dtype)   # (b, n_img, dim)
+    def forward(self, v, p): return torch.bmm(*self.factors(v, p)).to(self.in_proj_weight.dtype)         # (b, n_img, dim)
 
 # %% ../nbs/12_fusion.ipynb #0b206244
 def _resizer(n, size):
     "(size, n) matrix that resizes a column of n numbers as an antialiased picture is resized; None leaves it"
     return size and F.interpolate(torch.eye(n)[None, None], (size, n), mode='bilinear', antialias=True)[0, 0]
 
-# %% ../nbs/12_fusion.ipynb #d66bcfeb
+# %% ../nbs/12_fusion.ipynb #a2629e2c
 class OuterAttentionMap(nn.Module):
     "Outer product, attention over its rows, LayerNorm: a picture (1, n_img, n_blend), or three of them `as_meant`"
     def __init__(self, n_img, n_blend, heads=8, dropout=None, size=None, scaled=False):
@@ -213,20 +210,22 @@ class OuterAttentionMap(nn.Module):
         for k,n in dict(rows=n_img, columns=n_blend).items(): self.register_buffer(k, _resizer(n, size), persistent=False)
         self.n_out = (3 if dropout == 'as_meant' else 1, size or n_img, size or n_blend)
     @_at_least_float32
-    def factors(self, v, p, known=None):
-        "x (b, n_img, 9) and g (b, 9, n_blend), whose product is the normalised map without LayerNorm's bias"
-        if self.scale is not None: v = F.layer_norm(v, v.shape[1:])*self.scale
-        x, g = self.attention.factors(v, p, known)
+    def factors(self, v, p, *known):
+        "x (b, n_img, heads + 1) and g (b, heads + 1, n_blend), whose product is the normalised map without LayerNorm's bias"
+        if self.scale is not None: v = F.layer_norm(v, v.shape[1:])*self.scale.to(v)
+        x, g = self.attention.factors(v, p, *known)
         if self.dropout == 'as_meant': x = F.dropout1d(x, .3, self.training)                                 # whole rows
         g = g - g.mean(-1, keepdim=True)
         variance = (x @ (g @ g.mT)*x).sum(-1, keepdim=True).clamp(min=0)/g.shape[-1]                         # (b, n_img, 1)
         return x*(variance + self.normalize.eps).rsqrt(), g*self.normalize.weight.to(g)
     @_at_least_float32
-    def forward(self, v, p, known=None):
-        x, g = self.factors(v, p, known)
-        bias = self.normalize.bias.to(x)                                                                     # (n_blend)
-        if self.rows is not None: x, g, bias = self.rows.to(x) @ x, g @ self.columns.to(x).T, self.columns.to(x) @ bias
-        x = torch.baddbmm(bias, x, g).to(self.normalize.weight.dtype)[:, None].expand(-1, self.n_out[0], -1, -1)   # (b, 1 or 3, n_img, n_blend)
+    def drawn(self, v, p, *known):
+        "(b, n_img, n_blend), or resized"
+        (x, g), bias = self.factors(v, p, *known), self.normalize.bias.to(v)
+        if self.rows is not None: x, g, bias = self.rows.to(x) @ x, g @ self.columns.to(g).T, self.columns.to(g) @ bias
+        return torch.baddbmm(bias, x, g).to(self.normalize.weight.dtype)
+    def forward(self, v, p, *known):
+        x = self.drawn(v, p, *known)[:, None].expand(-1, self.n_out[0], -1, -1)            # (b, 1 or 3, n_img, n_blend)
         if self.dropout == 'as_meant': return F.dropout2d(x, .3, self.training)            # whole channels
         return F.dropout3d(x, .3, self.training) if self.dropout == 'as_ran' else x        # whole fabrics: (b, …) is taken for (channels, …)
 
@@ -239,7 +238,7 @@ def row_signal(
     rows = maps - maps.mean(1, keepdim=True)
     return rows.flatten(1).norm(dim=1)/maps.flatten(1).norm(dim=1)
 
-# %% ../nbs/12_fusion.ipynb #07e9873f
+# %% ../nbs/12_fusion.ipynb #ff36ed14
 class OuterFactors(OuterAttentionMap):
     "The terms of the normalised map side by side as a vector; the map is never drawn"
     def __init__(self, n_img, n_blend, heads=8, scaled=False):
@@ -247,7 +246,7 @@ class OuterFactors(OuterAttentionMap):
         self.normalize.requires_grad_(False)                                   # `norm` would undo its scale and shift
         self.n_out = (heads+1)*(n_img+n_blend)
         self.norm = Standardise(self.n_out)
-    def forward(self, v, p, known=None): return self.norm(torch.cat([x.flatten(1) for x in self.factors(v, p, known)], 1).to(self.normalize.weight.dtype))   # (b, n_out)
+    def forward(self, v, p, *known): return self.norm(torch.cat([x.flatten(1) for x in self.factors(v, p, *known)], 1).to(self.normalize.weight.dtype))   # (b, n_out)
 
 # %% ../nbs/12_fusion.ipynb #dcc4d5c8
 FUSIONS = dict(  # name -> (n_img, n_blend) -> module
@@ -264,12 +263,16 @@ def fusion(
     "A fusion by name"
     return pick(FUSIONS, name, 'fusion')(n_img, n_blend)
 
-# %% ../nbs/12_fusion.ipynb #d17d731d
+# %% ../nbs/12_fusion.ipynb #9ad95623
 class EachFusion(nn.ModuleList):
     "A fusion for each target; a list of what they give"
     def __init__(self, fusions): super().__init__(fusions)
-    def forward(self, v, p):
-        if not all(isinstance(f, OuterAttentionMap) and f.scale is None for f in self): return [f(v, p) for f in self]
+    @_at_least_float32
+    def known(self, v, p):
+        "s and W_v p of each fusion, from one table"
         t, u = zip(*[f.attention.tilts(v, p) for f in self])                             # (b, heads * n_img), (b, heads, d) of each
-        s = tilted_mean(v.to(t[0]), torch.cat(t, 1), self[0].attention.exact).chunk(len(self), 1)
-        return [f(v, p, known) for f,known in zip(self, zip(s, u))]
+        s = tilted_mean(v, torch.cat(t, 1), any(f.attention.exact for f in self))
+        return zip(s.split([x.shape[1] for x in t], 1), u)
+    def forward(self, v, p):
+        share = all(isinstance(f, OuterAttentionMap) and f.scale is None for f in self)
+        return [f(v, p, *known) for f,known in zip(self, self.known(v, p))] if share else [f(v, p) for f in self]

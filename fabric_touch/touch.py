@@ -7,9 +7,8 @@ __all__ = ['RECIPES', 'FLAT', 'Recipe', 'TouchModel', 'Absent', 'VectorsOnly', '
            'touch_learner', 'embed_fabrics', 'fit_touch', 'touch_probs', 'touch_folds', 'save_touch', 'load_touch',
            'effective_levels', 'TouchPrediction', 'predict_touch']
 
-# %% ../nbs/20_touch.ipynb #f9110f1e
+# %% ../nbs/20_touch.ipynb #7fe6789d
 import hashlib, math, warnings
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
@@ -62,7 +61,7 @@ RECIPES = dict(
     photo                    = Recipe('raw', 'photo', 'mlp'),
     blend                    = Recipe('log', 'blend', 'mlp'))
 
-# %% ../nbs/20_touch.ipynb #d9194500
+# %% ../nbs/20_touch.ipynb #bac0cc78
 class TouchModel(nn.Module):
     "Photo and blend in, logits (b, targets, width) out; or (b, targets) from a head that answers with numbers"
     def __init__(self, encoder, blend_encoder, fusion, head, targets=TOUCHES, absent=None):
@@ -97,10 +96,11 @@ class TouchModel(nn.Module):
         return self.encoder
     def train(self, mode=True): return eval_frozen(super().train(mode))
     def fuse(self):
-        "A copy for fast evaluation, its head's BatchNorm folded away; it shares the image encoder, and cannot be saved"
-        res = TouchModel(self.encoder, deepcopy(self.blend_encoder), deepcopy(self.fusion), fuse(self.head), self.targets, deepcopy(self.absent))
-        res.recipe, res.temperature = self.recipe, self.temperature
-        return res.eval()
+        "A frozen copy for fast evaluation, its BatchNorm folded away; it shares the image encoder, and cannot be saved"
+        parts = [part and fuse(part) for part in (self.blend_encoder, self.fusion, self.head, self.absent)]
+        res = TouchModel(self.encoder, *parts[:3], self.targets, parts[3])
+        res.recipe, res.temperature, res.training = self.recipe, self.temperature, False      # of the encoder's mode others decide
+        return res
 
 # %% ../nbs/20_touch.ipynb #1dc4019c
 def _temperature(targets, t):

@@ -30,13 +30,13 @@ def test_tilted_mean_is_a_mean_under_softmax_weights(b, n, m, scale):
     v, t = torch.randn(b, n).double(), torch.randn(b, m).double()*scale
     torch.testing.assert_close(tilted_mean(v, t), plainly(v, t), rtol=1e-12, atol=1e-12)
 
-def test_gradients_of_the_tilted_mean_are_right():
+def test_gradients_of_the_tilted_mean_are_right_without_a_table():
     torch.manual_seed(0)
     v, t = (torch.randn(2, n, dtype=torch.float64, requires_grad=True) for n in (6, 5))
     assert torch.autograd.gradcheck(tilted_mean, (v, t))
 
 VECTORS = dict(
-    long=lambda: F.normalize(torch.randn(4, 512))*10, unit=lambda: F.normalize(torch.randn(4, 512)), outlier=lambda: torch.cat([torch.randn(4, 511)*.4, torch.full((4, 1), 5.)], 1),
+    long=lambda: F.normalize(torch.randn(4, 512))*10, unit=lambda: F.normalize(torch.randn(4, 512)), outlier=lambda: torch.cat([torch.randn(4, 511)*.4, torch.full((4, 1), 8.)], 1),
     lumps=lambda: torch.tensor([-1., 1]).repeat(4, 256), positive=lambda: torch.rand(4, 512)*3 + 2, heavy=lambda: torch.randn(4, 512).pow(3)*.2, constant=lambda: torch.full((4, 512), .7),
     offset=lambda: torch.randn(4, 512)*.1 + 50, tiny=lambda: torch.randn(4, 512)*1e-12, few=lambda: torch.randn(4, 3))
 
@@ -55,9 +55,9 @@ def test_the_table_is_as_good_as_float32_can_be(name, reach):
         s = tilted_mean(a, b)
         got.append([s.detach(), *torch.autograd.grad(s, (a, b), g.to(dtype))])
     (s, dv, dt), (s32, dv32, dt32) = got
-    assert (s32-s).abs().max() <= 1e-5*v.abs().max() and (dv32-dv).abs().max() <= 1e-5*max(dv.abs().max(), g.abs().sum()/512/100)
-    largest = ((v.amax(1)-v.amin(1))**2).max()/4*g.abs().max()                             # of any slope
-    assert (dt32-dt).abs().max() <= max(1e-5*dt.abs().max(), 1e-6*largest)
+    assert ((s32-s).abs().amax(1) <= 1e-5*s.abs().amax(1).clamp(min=5e-2*v.abs().max())).all()               # of each row; the mean of lumps is 0 but for rounding
+    assert (dv32-dv).abs().max() <= 1e-5*max(dv.abs().max(), g.abs().sum()/512/100)
+    if name != 'constant': assert ((dt32-dt).abs().amax(1) <= (1e-5 if name != 'offset' else 1e-3)*dt.abs().amax(1)).all()   # an offset of 50 has lost its digits before
 
 def test_the_table_follows_the_fused_kernel_where_panels_meet():
     torch.manual_seed(0)
@@ -77,15 +77,15 @@ def test_large_tilts_pick_out_an_end_of_the_vector(t):
 def test_no_number_stays_no_number_in_its_own_row():
     v, t = torch.randn(3, 512), torch.randn(3, 4096)
     v[1, 5] = float('nan')
-    s = tilted_mean(v, t)
-    assert s[1].isnan().all() and s[[0, 2]].isfinite().all()
+    s = tilted_mean(v, t*3)
+    assert s[1].isnan().all() and relative(s[[0, 2]], plainly(v[[0, 2]].double(), 3*t[[0, 2]].double())) < 1e-5
 
 def test_no_photos_no_tilts(): assert tilted_mean(torch.zeros(0, 512), torch.zeros(0, 4096)).shape == (0, 4096)
 
 def test_a_table_is_only_where_it_pays():
     v = torch.randn(2, 512)
     assert _panels(v, torch.randn(2, 4096)*.1) and not _panels(v, torch.randn(2, 4096)*100) and not _panels(v, torch.randn(2, 20))
-    assert not _panels(v.to('meta'), torch.zeros(2, 4096, device='meta')) and 4*NODES > 20
+    assert not _panels(v.to('meta'), torch.zeros(2, 4096, device='meta')) and not _panels(v, torch.zeros(2, 4*NODES)) and _panels(v, torch.zeros(2, 4*NODES+1)) == 1
 
 # ---- the layer
 
@@ -104,13 +104,17 @@ def both_sides(net, v, p, g):
     net.zero_grad(); out.backward(g)
     return [out.detach(), v.grad, p.grad, *(w.grad for w in net.parameters())]
 
-@pytest.mark.parametrize('length', [1., 10.])
+@pytest.mark.parametrize('length, outlier', [(1, 0), (10, 0), (10, 8)])
 @pytest.mark.parametrize('exact', [False, True])
-def test_float32_is_as_near_to_float64_as_asked(length, exact):
-    "Map and gradients, with v of ImageBind's length and of CLIP's, from the table and without"
-    dense, ours = dense_and_ours(exact=exact)
+@pytest.mark.parametrize('strength', [.3, 1])
+def test_float32_is_as_near_to_float64_as_asked(length, outlier, exact, strength):
+    "Map and gradients at full size, with v of ImageBind's length and of CLIP's, from the table and without"
     torch.manual_seed(2)
-    v, p, g = F.normalize(torch.randn(4, 512))*length, torch.randn(4, 64), torch.randn(4, 512, 64)
+    dense, ours = nn.MultiheadAttention(512, 8, batch_first=True), OuterAttention(512, 8, exact=exact)
+    with torch.no_grad(): dense.in_proj_weight.mul_(strength); dense.in_proj_bias.normal_(std=.1); dense.out_proj.bias.normal_(std=.1)
+    ours.load_state_dict(dense.state_dict())
+    v, p, g = F.normalize(torch.randn(2, 512))*length, F.layer_norm(torch.randn(2, 512), (512,)), torch.randn(2, 512, 512)
+    v[:, 133] += outlier
     want, got = both_sides(dense.double(), v.double(), p.double(), g.double()), both_sides(ours, v, p, g)
     assert _panels(v, ours.tilts(v, p)[0])
     for a, b in zip(got, want): assert relative(a, b) < 1e-5
@@ -147,6 +151,24 @@ def test_never_below_float32(name):
         with torch.autocast('cpu', torch.bfloat16): assert torch.equal(f(v.float(), p.float()), want)
         assert f.bfloat16()(v, p).dtype == torch.bfloat16
 
+@pytest.mark.parametrize('std', [.3, 3.])                                                     # from the table, and by the kernel
+def test_several_fusions_are_not_below_float32_either(std):
+    four = EachFusion([OuterAttentionMap(64, 32) for _ in range(4)])
+    v, p = torch.randn(4, 64)*std, torch.randn(4, 32)
+    with torch.no_grad():
+        want = four(v, p)
+        with torch.autocast('cpu', torch.bfloat16): got = four(v, p)
+        for a, b in zip(got, want): assert a.dtype == torch.float32 and torch.equal(a, b)
+        assert four.bfloat16()(v.bfloat16(), p.bfloat16())[0].dtype == torch.bfloat16
+
+def test_it_is_exported_and_traced_for_any_batch():
+    f, v, p = OuterAttention(16, 4), torch.randn(3, 200), torch.randn(3, 16)
+    program = torch.export.export(f, (v, p), dynamic_shapes=({0: torch.export.Dim('b', min=2)},)*2).module()
+    traced = torch.jit.trace(f, (v, p), check_trace=False)
+    v, p = torch.randn(5, 200)*4, torch.randn(5, 16)
+    with torch.no_grad():
+        for g in (program, traced): torch.testing.assert_close(g(v, p), f(v, p), rtol=1e-4, atol=1e-5)
+
 def test_heads_must_share_the_width():
     with pytest.raises(FabricError, match='8 heads cannot share 12 numbers'): OuterAttention(12)
 
@@ -159,12 +181,14 @@ def test_the_map_is_layer_norm_of_the_attention(dtype, eps, length):
     norm = nn.LayerNorm(64).to(dtype)
     norm.load_state_dict(f.normalize.state_dict())
     torch.manual_seed(3)
-    v, p, g = F.normalize(torch.randn(3, 96)).to(dtype)*length, torch.randn(3, 64).to(dtype), torch.randn(3, 96, 64).to(dtype)
+    v, p, g = (F.normalize(torch.randn(3, 96)).to(dtype)*length).requires_grad_(), torch.randn(3, 64).to(dtype).requires_grad_(), torch.randn(3, 96, 64).to(dtype)
     sides = []
     for make in (lambda: f(v, p)[:, 0], lambda: norm(f.attention(v, p))):
-        f.zero_grad(); norm.zero_grad()
+        for x in (f, norm): x.zero_grad()
+        v.grad = p.grad = None
         out = make(); out.backward(g)
-        sides.append([out.detach(), *(w.grad.clone() for w in f.attention.parameters()), (f.normalize.weight.grad if f.normalize.weight.grad is not None else norm.weight.grad)])
+        own = f.normalize if f.normalize.weight.grad is not None else norm
+        sides.append([out.detach(), v.grad, p.grad, *(w.grad.clone() for w in f.attention.parameters()), own.weight.grad, own.bias.grad])
     for a, b in zip(*sides): assert relative(a, b) < eps
 
 def test_a_map_of_another_size_is_the_resized_map():
@@ -179,6 +203,8 @@ def test_a_scaled_map_does_not_see_the_vectors_length():
     v, p = torch.randn(3, 40), torch.randn(3, 16)
     torch.testing.assert_close(f(v*30, p), f(v, p), rtol=1e-3, atol=1e-3)
     assert 'scale' in dict(f.named_parameters()) and f.scale.item() == 1
+    f(v, p).square().mul(torch.randn(3, 1, 40, 16)).sum().backward()
+    assert f.scale.grad.abs() > 0
 
 def test_terms_make_the_map():
     f = lively(OuterFactors(40, 16))
@@ -219,6 +245,11 @@ def test_fusions_of_one_photo_share_a_table():
     shared = len(calls); calls.clear()
     with Count(): [f(v, p) for f in four]
     assert shared*4 == len(calls)
+
+def test_fusions_with_other_numbers_of_heads_share_it_too():
+    two = EachFusion([OuterAttentionMap(64, 32, heads) for heads in (4, 8)])
+    v, p = torch.randn(3, 64), torch.randn(3, 32)
+    for a, f in zip(two(v, p), two): torch.testing.assert_close(a, f(v, p), rtol=1e-4, atol=1e-4)
 
 @pytest.mark.parametrize('name', FUSIONS)
 def test_each_of_any_fusion(name):
@@ -293,6 +324,10 @@ def test_a_fused_galata_says_the_same_and_is_not_saved(tmp_path):
     assert not (tmp_path/'g').exists()
 
 def test_fusing_leaves_the_model_in_training():
-    m = touch_model('venezia', 16).train()
-    m.fuse()
-    assert m.training and m.fusion.training and m.head.training
+    m = touch_model('venezia', 'swatch')
+    m.encoder.requires_grad_(True)
+    m.train()
+    modes = [x.training for x in m.modules()]
+    quick = m.fuse()
+    assert modes == [x.training for x in m.modules()] and m.encoder.training and not quick.training and not quick.head.training
+    assert not any(w.requires_grad for k,w in quick.named_parameters() if not k.startswith('encoder.'))
