@@ -8,11 +8,10 @@
 `weight`: the weight of real cloth (telas_luciana), its logarithm, in five folds grouped by article. Skipped where the set is absent.
 The MobileNets start at random and train whole: ImageNet's weights for them are not at hand. Half an hour on two cores.
 """
-import json as js, re, tempfile, time
+import json as js, tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 import numpy as np, pandas as pd, timm, torch, torch.nn.functional as F
 from fastcore.script import call_parse
 from sklearn.decomposition import PCA
@@ -52,8 +51,8 @@ def trained(fabrics, vectors, row, folds, keep=None, seed=0, **how):
 def choose(fabrics, vectors, row, train, steps, keep):
     "The learning rate that does best on one inner fold of the rows `train`, and all that were tried"
     few, v, found = fabrics.take(train), vectors[train], {}
+    fold = few.folds(3)[0]
     for lr in RATES[row]:
-        fold = few.folds(3)[0]
         found[lr] = float(over_touches(rps)(trained(few, v, row, [fold], keep, steps=steps, lr=lr)[fold[1]], few.counts()[fold[1]]))
     return dict(lr=min(found, key=found.get), tried={str(k): round(x, 4) for k,x in found.items()})
 
@@ -127,12 +126,13 @@ def photo_vectors(files):
     with torch.no_grad(): return np.log(torch.stack([vector(f) for f in files]).clamp(min=0).numpy() + .05)
 
 def weighed():
-    "Fabrics with a log weight, photo vectors, articles (a name whatever its hyphens and spaces), and how many rows are left out"
+    "Fabrics with a log weight, photo vectors, articles (a name whatever its hyphens and spaces), and counts of the rows left out"
     folder = data_dir('telas_luciana')
     table = pd.read_csv(folder/'fabrics.csv')
     blends = parse_blends(table.composition, progress=False)
-    good = blends.error.isna() & (table.gsm < 1500)
-    table, blends, n = table[good], blends.loc[good, list(FIBRES)], dict(unread_blend=int(blends.error.notna().sum()), no_weight_or_1500=int((~(table.gsm < 1500)).sum()), left_out=int((~good).sum()))
+    unread, unweighed = blends.error.notna(), ~(table.gsm < 1500)
+    good, n = ~(unread | unweighed), dict(unread_blend=int(unread.sum()), no_weight_under_1500=int(unweighed.sum()), either=int((unread | unweighed).sum()))
+    table, blends = table[good], blends.loc[good, list(FIBRES)]
     items = blends.assign(fabric=[str(i) for i in range(len(blends))], weight=np.log(table.gsm))
     article = pd.factorize(table.name.str.lower().str.replace('[^a-z0-9]', '', regex=True))[0]
     return read_fabrics(items, [Number('weight')], check=False), photo_vectors([folder/'images'/f for f in table.file]), article, n
@@ -159,20 +159,19 @@ def nested(fabrics, vectors, article, row, fold):
     return weigh(fabrics, vectors, row, fold, *best, trainings=3), best
 
 def part_weight(data, steps, keep, done):
-    if not (has_data('telas_luciana') and has_data('weights')): print('skipped: telas_luciana and weights are not both on this machine'); return None
+    if missing := [d for d in ('telas_luciana', 'weights') if not has_data(d)]: return print(f'skipped: {missing} not on this machine')
     fabrics, vectors, article, left_out = weighed()
-    y, folds, models, how = fabrics.counts()[:, 0, 0], grouped(article, 5), {}, {}
+    y, folds, how = fabrics.counts()[:, 0, 0], grouped(article, 5), {}
+    models = dict(mean_weight=np.zeros(len(y)))
+    for train,valid in folds: models['mean_weight'][valid] = y[train].mean()
     for name,x in dict(blend=fabrics.blends, photo=vectors, both=np.c_[vectors, fabrics.blends]).items():
         models[f'forest_{name}'] = p = np.zeros(len(y))
         for train,valid in folds: p[valid] = FOREST().fit(x[train], y[train]).predict(x[valid])
     for row in ('mlb', 'photo', 'blend', 'kostantiniyye_factors', 'kostantiniyye'):
-        models[row] = p = np.zeros(len(y))
-        how[row] = []
-        for fold in folds:
-            p[fold[1]], best = nested(fabrics, vectors, article, row, fold)
-            how[row].append(best)
-        print(row, how[row], f'MAE {number_mae(p, y):.4f}', flush=True)
-    models['mean_weight'] = np.concatenate([np.full(len(v), y[t].mean()) for t,v in folds])[np.argsort(np.concatenate([v for _,v in folds]))]
+        found = [nested(fabrics, vectors, article, row, fold) for fold in folds]
+        models[row], how[row] = np.zeros(len(y)), [setting for _,setting in found]
+        for (_,valid),(p,_) in zip(folds, found): models[row][valid] = p
+        print(row, how[row], flush=True)
     s = number_scores(models, y, 'log weight', groups=article)
     print(score_table(s, digits=3).to_string(), flush=True)
     rows = {m: {r.metric: [r.value, r.lo, r.hi] for r in s[s.model==m].itertuples()} | (dict(settings=how[m]) if m in how else {}) for m in models}
@@ -190,10 +189,10 @@ def main(
 ):
     "Compare the ways to read photo and blend"
     done = js.loads(Path(json).read_text()) if json and Path(json).exists() else {}
-    with tempfile.TemporaryDirectory() as folder:
-        data = swatches(fabrics, folder)
-        for name in [part] if part else PARTS:
-            print(f'\n{name}', flush=True)
-            done[name] = pick(PARTS, name, 'part')(data, steps, keep, done)
-            if json:
-                with whole_file(json) as tmp: tmp.write_text(js.dumps(done, indent=1))
+    done |= dict(device='cpu', threads=torch.get_num_threads(), torch=torch.__version__, gpu='not measured')
+    with tempfile.TemporaryDirectory() as folder: data = swatches(fabrics, folder)
+    for name in [part] if part else PARTS:
+        print(f'\n{name}', flush=True)
+        done[name] = pick(PARTS, name, 'part')(data, steps, keep, done)
+        if json:
+            with whole_file(json) as tmp: tmp.write_text(js.dumps(done, indent=1))

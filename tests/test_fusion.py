@@ -55,7 +55,7 @@ def test_the_table_is_as_good_as_float32_can_be(name, reach):
         s = tilted_mean(a, b)
         got.append([s.detach(), *torch.autograd.grad(s, (a, b), g.to(dtype))])
     (s, dv, dt), (s32, dv32, dt32) = got
-    assert ((s32-s).abs().amax(1) <= 1e-5*s.abs().amax(1).clamp(min=5e-2*v.abs().max())).all()               # of each row; the mean of lumps is 0 but for rounding
+    assert ((s32-s).abs().amax(1) <= 1e-5*s.abs().amax(1).clamp(min=.2*v.abs().max())).all()                  # of each row; two lumps lay bare the rounding of e^x in the kernel
     assert (dv32-dv).abs().max() <= 1e-5*max(dv.abs().max(), g.abs().sum()/512/100)
     if name != 'constant': assert ((dt32-dt).abs().amax(1) <= (1e-5 if name != 'offset' else 1e-3)*dt.abs().amax(1)).all()   # an offset of 50 has lost its digits before
 
