@@ -169,7 +169,17 @@ def tilted_mean(
     if n > 1: coefs = F.embedding((panel + n*torch.arange(len(t), device=t.device)[:, None]).long(), coefs.flatten(0, 1))   # (b, m, NODES + 1)
     return _clenshaw(coefs.unbind(-1), 2*(at-panel) - 1) + plain
 
-# %% ../nbs/12_fusion.ipynb #a2fb17d7
+# %% ../nbs/12_fusion.ipynb #4ff6e9c3
+def _tilts(v, p, weight, bias, heads):
+    "t (b, heads * n_img), and W_v p (b, heads, d), of an attention's `in_proj_weight` and `in_proj_bias`"
+    by_head = lambda x: x.unflatten(-1, (heads, -1))
+    fine = p.dtype if p.device.type == 'mps' else torch.float64
+    (wq, wk, wv), bq = weight.chunk(3), by_head(bias.chunk(3)[0])
+    q, k = (by_head(p.to(fine) @ w.to(fine).T) for w in (wq, wk))                           # (b, heads, d) each
+    a, c = ((x*k).sum(-1, keepdim=True).to(p)/math.sqrt(k.shape[-1]) for x in (q, bq))      # (b, heads, 1) each
+    return (v[:, None]*a + c).flatten(1), by_head(p @ wv.to(p).T)
+
+# %% ../nbs/12_fusion.ipynb #9ceb3ad2
 class OuterAttention(nn.Module):
     "Self-attention over the rows of the outer product of v (b, n_img) and p (b, dim), without building attention tables"
     def __init__(self, dim=512, heads=8, exact=False):
@@ -178,54 +188,53 @@ class OuterAttention(nn.Module):
         self.heads, self.exact, plain = heads, exact, nn.MultiheadAttention(dim, heads)
         self.in_proj_weight, self.in_proj_bias, self.out_proj = plain.in_proj_weight, plain.in_proj_bias, plain.out_proj
     @_at_least_float32
-    def tilts(self, v, p):
-        "t (b, heads * n_img), and W_v p (b, heads, d)"
-        w, bias, fine = self.in_proj_weight.to(p), self.in_proj_bias.to(p), p.dtype if p.device.type == 'mps' else torch.float64
-        q, k = (p.to(fine) @ w[:-p.shape[1]].to(fine).T).unflatten(-1, (2, self.heads, -1)).unbind(1)     # (b, heads, d) each
-        a, c = ((x*k).sum(-1, keepdim=True).to(p)/math.sqrt(k.shape[-1]) for x in (q, bias.chunk(3)[0].view_as(k[0])))   # (b, heads, 1)
-        return (v[:, None]*a + c).flatten(1), F.linear(p, w[-p.shape[1]:]).unflatten(-1, (self.heads, -1))
+    def tilts(self, v, p): return _tilts(v, p, self.in_proj_weight, self.in_proj_bias, self.heads)
     @_at_least_float32
     def factors(self, v, p, *known):
         "x (b, n_img, heads + 1) and g (b, heads + 1, dim), whose product is the map; from s and W_v p, if they are known"
         t, u = known or self.tilts(v, p)
-        s = t if known else tilted_mean(v, t, self.exact)
+        s = (t if known else tilted_mean(v, t, self.exact)).unflatten(1, (self.heads, -1)).mT                # (b, n_img, heads); what is known is s already
         out, bias, bv = (w.to(p) for w in (self.out_proj.weight, self.out_proj.bias, self.in_proj_bias.chunk(3)[2]))
-        g = torch.einsum('bhd,ohd->bho', u, out.unflatten(1, (self.heads, -1)))                          # (b, heads, dim)
-        return F.pad(s.unflatten(1, (self.heads, -1)).mT, (0, 1), value=1.), torch.cat([g, F.linear(bv, out, bias).expand(g.shape[0], 1, -1)], 1)
+        g = torch.einsum('bhd,ohd->bho', u, out.unflatten(1, (self.heads, -1)))                              # (b, heads, dim)
+        row = F.linear(bv, out, bias).expand(g.shape[0], 1, -1)                                              # (b, 1, dim): what all rows have
+        return F.pad(s, (0, 1), value=1.), torch.cat([g, row], 1)
     @_at_least_float32
-    def forward(self, v, p): return torch.bmm(*self.factors(v, p)).to(self.in_proj_weight.dtype)         # (b, n_img, dim)
+    def forward(self, v, p): return torch.bmm(*self.factors(v, p)).to(self.in_proj_weight.dtype)             # (b, n_img, dim)
+
+# %% ../nbs/12_fusion.ipynb #21aabdf2
+def _normed(x, g, norm):
+    "Factors of LayerNorm(x @ g), without its bias, from x (b, n, k) and g (b, k, dim)"
+    g = g - g.mean(-1, keepdim=True)
+    variance = (x @ (g @ g.mT)*x).sum(-1, keepdim=True).clamp(min=0)/g.shape[-1]             # (b, n, 1)
+    return x*(variance + norm.eps).rsqrt(), g*norm.weight.to(g)
 
 # %% ../nbs/12_fusion.ipynb #0b206244
 def _resizer(n, size):
     "(size, n) matrix that resizes a column of n numbers as an antialiased picture is resized; None leaves it"
     return size and F.interpolate(torch.eye(n)[None, None], (size, n), mode='bilinear', antialias=True)[0, 0]
 
-# %% ../nbs/12_fusion.ipynb #a2629e2c
+# %% ../nbs/12_fusion.ipynb #534c666e
 class OuterAttentionMap(nn.Module):
     "Outer product, attention over its rows, LayerNorm: a picture (1, n_img, n_blend), or three of them `as_meant`"
     def __init__(self, n_img, n_blend, heads=8, dropout=None, size=None, scaled=False):
         super().__init__()
         self.attention, self.normalize, self.dropout = OuterAttention(n_blend, heads), nn.LayerNorm(n_blend), dropout
         self.scale = nn.Parameter(torch.ones(())) if scaled else None
-        for k,n in dict(rows=n_img, columns=n_blend).items(): self.register_buffer(k, _resizer(n, size), persistent=False)
+        self.register_buffer('rows', _resizer(n_img, size), persistent=False)
+        self.register_buffer('columns', _resizer(n_blend, size), persistent=False)
         self.n_out = (3 if dropout == 'as_meant' else 1, size or n_img, size or n_blend)
     @_at_least_float32
     def factors(self, v, p, *known):
         "x (b, n_img, heads + 1) and g (b, heads + 1, n_blend), whose product is the normalised map without LayerNorm's bias"
         if self.scale is not None: v = F.layer_norm(v, v.shape[1:])*self.scale.to(v)
         x, g = self.attention.factors(v, p, *known)
-        if self.dropout == 'as_meant': x = F.dropout1d(x, .3, self.training)                                 # whole rows
-        g = g - g.mean(-1, keepdim=True)
-        variance = (x @ (g @ g.mT)*x).sum(-1, keepdim=True).clamp(min=0)/g.shape[-1]                         # (b, n_img, 1)
-        return x*(variance + self.normalize.eps).rsqrt(), g*self.normalize.weight.to(g)
+        if self.dropout == 'as_meant': x = F.dropout1d(x, .3, self.training)               # whole rows
+        return _normed(x, g, self.normalize)
     @_at_least_float32
-    def drawn(self, v, p, *known):
-        "(b, n_img, n_blend), or resized"
+    def forward(self, v, p, *known):
         (x, g), bias = self.factors(v, p, *known), self.normalize.bias.to(v)
         if self.rows is not None: x, g, bias = self.rows.to(x) @ x, g @ self.columns.to(g).T, self.columns.to(g) @ bias
-        return torch.baddbmm(bias, x, g).to(self.normalize.weight.dtype)
-    def forward(self, v, p, *known):
-        x = self.drawn(v, p, *known)[:, None].expand(-1, self.n_out[0], -1, -1)            # (b, 1 or 3, n_img, n_blend)
+        x = torch.baddbmm(bias, x, g).to(self.normalize.weight.dtype)[:, None].expand(-1, self.n_out[0], -1, -1)   # (b, 1 or 3, n_img, n_blend)
         if self.dropout == 'as_meant': return F.dropout2d(x, .3, self.training)            # whole channels
         return F.dropout3d(x, .3, self.training) if self.dropout == 'as_ran' else x        # whole fabrics: (b, …) is taken for (channels, …)
 
