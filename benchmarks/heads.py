@@ -3,9 +3,10 @@
     python benchmarks/heads.py [--json FILE] [--part swatches|unit|cost|weight] [--fabrics 600] [--steps 300] [--keep FOLDER]
 
 `swatches`: every row is trained for the same number of batches of 32 in the same three folds, grouped by blend, and the last epoch counts. Its learning rate is chosen on one inner fold of the first training part, with half the batches.
-`unit`: the swatches' vectors at length 1, as ImageBind's are, on half the fabrics with half the steps.
+`unit`: the swatches' vectors at length 1, as ImageBind's are, on half the fabrics with half the steps, at the learning rates of `swatches`.
 `cost`: parameters, training steps, and prediction of four touches from stored vectors of 512; the rows that draw a map have a fusion and a head for each touch there, as galata has, and so have their factors.
-`weight`: the weight of real cloth (telas_luciana), its logarithm, in five folds grouped by article. Skipped where the set is absent.
+`weight`: the weight of real cloth (telas_luciana), its logarithm, in five folds grouped by article. Settings are chosen in inner folds (maps: two settings, one inner fold); the logarithm of the photo vectors, the components and
+the range of settings were found by trying on these very folds, so its figures flatter the rows that were tuned, ours above all. Skipped where the set is absent.
 The MobileNets start at random and train whole: ImageNet's weights for them are not at hand. Half an hour on two cores.
 """
 import json as js, tempfile
