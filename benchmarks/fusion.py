@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from fastcore.script import call_parse
 from fabric_touch.core import whole_file
-from fabric_touch.fusion import MLB, Bilinear, CompactBilinear, Mutan, OuterAttention, tilted_mean
+from fabric_touch.fusion import MLB, Bilinear, CompactBilinear, Mutan, OuterAttention
 
 def seconds(f, reps, device='cpu'):
     "Median time of a call, after one to warm up"
@@ -97,12 +97,6 @@ def pooling_rows(reps):
         print(f'bilinear 512 x {n_blend}, batch {b:3}: ' + ', '.join(f'{k} {t} ms' for k,t in ms.items()), flush=True)
     return rows
 
-def curve_row(b, reps):
-    "s(t) alone, from the table and by the fused kernel"
-    v = F.normalize(torch.randn(b, 512))*10
-    t = torch.linspace(-2, 2, 8).repeat_interleave(512)*v.repeat(1, 8)
-    with torch.no_grad(): return dict(batch=b, ms={k: round(1e3*seconds(lambda k=k: tilted_mean(v, t, exact=k == 'exact'), reps), 2) for k in ('exact', 'table')})
-
 def write(json, rows):
     "Write a benchmark's rows to a file, if one is given, with where they were measured"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'not measured'
@@ -117,7 +111,7 @@ def main(
 ):
     "Time the fusions against PyTorch's own layers"
     torch.manual_seed(0)
-    rows = dict(pooling=pooling_rows(reps), curve=[curve_row(b, reps) for b in (1, 32, 128)], attention=[], bf16=[])
+    rows = dict(pooling=pooling_rows(reps), attention=[], bf16=[])
     for device in ('cpu', *(['cuda'] if torch.cuda.is_available() else [])):
         for b, vectors, grad in [(b, v, g) for v in ('clip', 'unit') for b in (1, 32, 128) for g in (False, True)]:
             rows['attention'].append(r := attention_row(b, vectors, grad, device, reps))

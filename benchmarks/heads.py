@@ -7,7 +7,7 @@
 `cost`: parameters, training steps, and prediction of four touches from stored vectors of 512; the rows that draw a map have a fusion and a head for each touch there, as galata has, and so have their factors.
 `weight`: the weight of real cloth (telas_luciana), its logarithm, in five folds grouped by article. Settings are chosen in inner folds (maps: two settings, one inner fold); the logarithm of the photo vectors, the components and
 the range of settings were found by trying on these very folds, so its figures flatter the rows that were tuned, ours above all. Skipped where the set is absent.
-The MobileNets start at random and train whole: ImageNet's weights for them are not at hand. Half an hour on two cores.
+The MobileNets start at random and train whole: ImageNet's weights for them are not at hand, and these rows take most of the time.
 """
 import json as js, tempfile
 from dataclasses import replace
@@ -21,6 +21,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from fabric_touch.blends import FIBRES, parse_blends
+from fabric_touch.checkpoints import read_state
 from fabric_touch.core import data_dir, has_data, pick, whole_file
 from fabric_touch.data import Number, load_photo, read_fabrics, square
 from fabric_touch.metrics import base_rate, number_mae, number_scores, over_touches, rps, score_table, touch_scores
@@ -119,7 +120,7 @@ def part_cost(data, steps, keep, done):
 def photo_vectors(files):
     "(n, 1280) pooled features of ImageNet's MobileNetV2, as logarithms"
     net = timm.create_model('mobilenetv2_100', num_classes=1001, pad_type='same').eval()
-    state = torch.load(data_dir('weights')/'mobilenetv2_100_tfptq_fp16.pth', weights_only=True)
+    state = read_state(data_dir('weights')/'mobilenetv2_100_tfptq_fp16.pth')
     net.load_state_dict({k: w.float() if w.is_floating_point() else w for k,w in state.items()})
     def vector(file):
         x = torch.tensor(np.array(square(load_photo(file), 224))).permute(2, 0, 1)[None]/127.5 - 1
