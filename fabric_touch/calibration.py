@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['EPS', 'TINY', 'TEMPERATURES', 'level_interval', 'temper', 'coverage_table', 'fit_temperature', 'calibrate_folds',
-           'conformal_mass', 'conformal_folds', 'plot_coverage']
+           'conformal_mass', 'conformal_folds', 'plot_coverage', 'number_margin', 'number_coverage']
 
-# %% ../nbs/09_calibration.ipynb #169cfe58
+# %% ../nbs/09_calibration.ipynb #5e103f4a
 import matplotlib.pyplot as plt
 import numpy as np, pandas as pd
 from scipy.optimize import brentq
-from scipy.special import xlogy
+from scipy.special import ndtri, xlogy
 from .core import FabricError, TOUCHES, pick
-from .metrics import resamples, _by_touch, _chances, _check_models, _interval, _mean, _rated, _tallies
+from .metrics import resamples, _by_touch, _chances, _check_models, _floats, _interval, _mean, _numbers, _rated, _tallies
 from .plots import GREY, INK, MARKS, PALETTE, _axes
 
 # %% ../nbs/09_calibration.ipynb #4722cdc8
@@ -126,7 +126,7 @@ def calibrate_folds(
     keep, p, c = fit_temperature(probs, counts), _chances(probs), _tallies(counts)
     return temper(p, _over_folds(lambda rows: fit_temperature(p[rows], c[rows]), p.shape[:2], folds)), keep
 
-# %% ../nbs/09_calibration.ipynb #a5c5a91b
+# %% ../nbs/09_calibration.ipynb #883c340b
 def _entry(p):
     "The mass above which `level_interval` always holds each level: (n, 5)"
     levels = np.arange(p.shape[-1])
@@ -139,13 +139,17 @@ def _labels(groups, n):
     if g.shape != (n,): raise FabricError(f'groups have shape {g.shape} for {n} fabrics; give one label per fabric')
     return g
 
+def _check_promise(mass, n=np.inf):
+    if not 0 < mass < 1: raise FabricError(f'a mass of {mass:g} cannot be promised; give a share above 0 and below 1')
+    if (1-mass)*(n+1) < 1 - 1e-9: raise FabricError(f'{n} fabrics or groups are too few to promise {mass:g}; bring {int(np.ceil(mass/(1-mass) - 1e-9))} at least, or ask for less')
+
 def _conform(p, c, mass, groups):
     "The mass to ask for, of one touch"
     rated = c.sum(-1) > 0
     p, c, _ = _rated(p, c)
     _, unit, size = np.unique(groups[rated], return_inverse=True, return_counts=True)
+    _check_promise(mass, len(size))
     spare = (1-mass)*(len(size)+1) - 1                                                       # what the losses may add up to
-    if spare < -1e-9: raise FabricError(f'{len(size)} fabrics or groups are too few to promise {mass:g}; bring {int(np.ceil(mass/(1-mass) - 1e-9))} at least, or ask for less')
     entry, loss = _entry(p).ravel(), (c/c.sum(-1, keepdims=True)/size[unit.ravel()][:, None]).ravel()
     order = entry.argsort()
     left = loss.sum() - loss[order].cumsum()                                                 # what still lies outside
@@ -153,7 +157,7 @@ def _conform(p, c, mass, groups):
     if found > 1: raise FabricError(f'no mass is enough for {mass:g}: too many answers fell on levels that were given no chance; temper the predictions, or mix them with the base rate')
     return found
 
-# %% ../nbs/09_calibration.ipynb #4ce9c14e
+# %% ../nbs/09_calibration.ipynb #07206d30
 def conformal_mass(
     probs, # Predictions of fabrics kept apart, (n, T, 5)
     counts, # How many people gave each level, (n, T, 5)
@@ -161,7 +165,7 @@ def conformal_mass(
     groups=None, # (n,) labels of what is exchangeable as a whole, e.g. blends; each fabric alone if not given
 )->np.ndarray: # (T,) to ask `level_interval` for
     "The mass to ask for, so that runs hold `mass` of the answers to a new fabric"
-    if not 0 < mass < 1: raise FabricError(f'a mass of {mass:g} cannot be promised; give a share above 0 and below 1')
+    _check_promise(mass)
     return np.array([_conform(p, c, mass, _labels(groups, len(p))) for p, c in _by_touch(probs, counts)])
 
 def conformal_folds(
@@ -176,9 +180,9 @@ def conformal_folds(
     _by_touch(p, c)                                                                          # shapes that do not fit are named before folds are cut
     return _over_folds(lambda rows: conformal_mass(p[rows], c[rows], mass, g[rows]), p.shape[:2], folds)
 
-# %% ../nbs/09_calibration.ipynb #38e72230
+# %% ../nbs/09_calibration.ipynb #25b9ae97
 def plot_coverage(
-    tables:dict, # Name to `coverage_table`; one named 'truth' is drawn dark
+    tables:dict, # Name to `coverage_table` or `number_coverage`; one named 'truth' is drawn dark
     against:str='said', # 'said' or 'asked'
     touch:str='mean', # Which touch to draw
     ax=None, # Where to draw; a new figure if not given
@@ -193,6 +197,51 @@ def plot_coverage(
         ax.vlines(rows[against], rows.lo, rows.hi, color=color, lw=1.5)
         ax.plot(rows[against], rows.observed, color=color, marker=mark, ms=5, lw=1, label=name)
     low = min(t.loc[t.touch == touch, [against, 'lo']].min().min() for t in tables.values()) - .03
-    ax.set(xlim=(low, 1.01), ylim=(low, 1.01), xlabel=words, ylabel='share of answers inside', aspect='equal')
+    ax.set(xlim=(low, 1.01), ylim=(low, 1.01), xlabel=words, ylabel='share observed inside', aspect='equal')
     ax.legend(frameon=False, fontsize=8, labelcolor=INK)
     return ax
+
+# %% ../nbs/09_calibration.ipynb #cfcb343b
+def _misses(pred, true, spread):
+    "Errors in spreads, nan where not measured, and the spreads: (n,) each"
+    _numbers(pred, true)
+    x, y, s = _floats(pred, 'predictions'), _floats(true, 'true numbers'), _floats(1 if spread is None else spread, 'spreads')
+    if s.shape not in ((), y.shape): raise FabricError(f'spreads have shape {s.shape} for {len(y)} fabrics; give one number, or one per fabric')
+    bad = ~np.isnan(y) & ~((s > 0) & np.isfinite(s*y))
+    if bad.any(): raise FabricError(f'{bad.sum()} fabrics have an infinite truth or a spread that is not a number above 0, the first is fabric number {bad.argmax()}')
+    return abs(x-y)/s, np.broadcast_to(s, y.shape)
+
+def _margin(miss, mass):
+    miss = np.sort(miss[~np.isnan(miss)])
+    _check_promise(mass, len(miss))
+    return float(miss[int(np.ceil((len(miss)+1)*mass - 1e-9)) - 1])
+
+def number_margin(
+    pred, # Out-of-fold predictions, (n,)
+    true, # (n,), nan where not measured
+    mass:float=.8, # Chance that the truth of a new fabric lies within the margin
+    spread=None, # Standard deviation the model states: (n,) or one number
+)->float: # In the unit of the target; in spreads if these are given
+    "Half the width of an interval around a prediction that holds the truth with chance `mass`"
+    return _margin(_misses(pred, true, spread)[0], mass)
+
+# %% ../nbs/09_calibration.ipynb #d2efa256
+def number_coverage(
+    pred, # Out-of-fold predictions, (n,)
+    true, # (n,), nan where not measured
+    folds:list=None, # Of (train rows, validation rows); if not given, `spread` is taken at its word
+    masses=(.5, .8, .9, .95), # What to ask for
+    groups=None, # (n,) labels of what is drawn as a whole, e.g. blends
+    spread=None, # Standard deviation the model states: (n,) or one number
+    **kwargs # Settings of `resamples`: n_boot, seed
+)->pd.DataFrame: # touch ('number'), asked, said, observed, lo, hi, width, n
+    "Do as many true numbers fall into the intervals as were promised?"
+    if folds is None and spread is None: raise FabricError('one number per fabric states no interval; give folds to find margins, or the spread that the model states')
+    (miss, s), rows = _misses(pred, true, spread), []
+    ok, w = ~np.isnan(miss), np.vstack([np.ones(len(miss)), resamples(len(miss), groups, **kwargs)])
+    for m in np.atleast_1d(masses):
+        _check_promise(m)
+        half = ndtri((1+m)/2) if folds is None else _over_folds(lambda r: _margin(miss[r], m), s.shape, folds)
+        x = np.array([_mean(v[ok], w[:, ok]) for v in (np.full(len(s), m), miss <= half, 2*half*s)])
+        rows.append(_coverage_row('number', x, ok.sum(), m))
+    return pd.DataFrame(rows)

@@ -129,11 +129,11 @@ def check_photos(
         found = [w for some in paced([paths[i:i+64] for i in range(0, len(paths), 64)]) for w in pool.map(why, some)]
     return pd.DataFrame([(p, w) for p,w in zip(paths, found) if w], columns=['path', 'why'])
 
-# %% ../nbs/03_data.ipynb #30c48053
+# %% ../nbs/03_data.ipynb #72505bba
 @dataclass
 class Fabrics:
     "Fabrics, one row per photo, with their blends, and all that people said of them"
-    items:pd.DataFrame    # fabric, image (path or None), a column for each fibre
+    items:pd.DataFrame    # fabric, article, image (path or None), a column for each fibre
     values:pd.DataFrame   # fabric, rater, a column for each target: a row for each rating
     targets:tuple         # Of `Target`
     left_out:pd.DataFrame # row and why: what `skip_bad` left out
@@ -176,10 +176,10 @@ def _check_values(df, targets):
         df = df.assign(**{t.name: v})
     return df
 
-# %% ../nbs/03_data.ipynb #473ca975
+# %% ../nbs/03_data.ipynb #8d669c83
 def _read_csv(path):
     "A CSV whose names stay names: a fabric called NA is a fabric; elsewhere NA and the like mean empty"
-    names = ('fabric', 'image', 'blend')
+    names = ('fabric', 'article', 'image', 'blend')
     empty = {c: ['', 'NA', 'N/A', 'NaN', 'nan', 'null', 'None'] for c in pd.read_csv(path, nrows=0).columns if c not in names}
     return pd.read_csv(path, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(names, str))
 
@@ -213,7 +213,7 @@ def read_fabrics(
             bad += [(i, why[p]) for i,p in df.image.items() if p in why]
     return _gather(*_leave_out(df, bad, skip_bad), targets)
 
-# %% ../nbs/03_data.ipynb #078dfd50
+# %% ../nbs/03_data.ipynb #e672bede
 def _leave_out(df, bad, skip_bad):
     "(rows that can be used, table of those that cannot), or an error that gives the reasons"
     bad = pd.DataFrame(bad, columns=['row', 'why']).drop_duplicates('row')
@@ -231,7 +231,10 @@ def _gather(df, left_out, targets):
     if (df.fabric.isna() | (df.fabric.astype(str).str.strip() == '')).any(): _no("a row has no name in the column 'fabric'", "name every cloth, or leave the column out")
     mixed = df.groupby('fabric')[list(FIBRES)].nunique().max(axis=1)
     if (mixed > 1).any(): _no(f"fabric {mixed.idxmax()!r} stands in the table with different blends", "give each cloth its own name in the column 'fabric'")
-    items = df[['fabric', 'image', *FIBRES]].drop_duplicates(['fabric', 'image']).reset_index(drop=True)
+    df = df.assign(article=df.article.where(df.article.notna() & (df.article != ''), df.fabric) if 'article' in df else df.fabric)
+    mixed = df.groupby('fabric').article.nunique()
+    if (mixed > 1).any(): _no(f"fabric {mixed.idxmax()!r} stands in the table under different articles", "give each fabric one name in the column 'article'")
+    items = df[['fabric', 'article', 'image', *FIBRES]].drop_duplicates(['fabric', 'image']).reset_index(drop=True)
     values = df[['fabric', 'rater', *[t.name for t in targets]]].drop_duplicates().reset_index(drop=True)   # two photos of a cloth are not two raters
     return Fabrics(items, values, targets, left_out)
 
@@ -291,19 +294,19 @@ def fit_targets(self:Fabrics,
         if not t.levels and np.isnan(y[:,j,0]).all(): _no(f"no fabric to learn from has a value for {t.name!r}", "bring some, or leave the target out")
     return tuple(t if t.levels else t._replace(mean=float(np.nanmean(y[:,j,0])), std=float(np.nanstd(y[:,j,0])) or 1.) for j,t in enumerate(self.targets))
 
-# %% ../nbs/03_data.ipynb #29f8e542
+# %% ../nbs/03_data.ipynb #276cc51a
 @patch
 def groups(self:Fabrics,
-    by:str='blend', # 'blend' or 'fabric'
+    by:str='blend', # 'blend', 'article' or 'fabric'
 )->np.ndarray: # (n,) whole numbers; equal means: must stay in one fold
     "Which items must stay together"
-    columns = pick(dict(blend=list(FIBRES), fabric=['fabric']), by, 'grouping')
+    columns = pick(dict(blend=list(FIBRES), article=['article'], fabric=['fabric']), by, 'grouping')
     return self.items[columns].round(4).groupby(columns, sort=False).ngroup().to_numpy()
 
 @patch
 def folds(self:Fabrics,
     n:int=5, # Number of folds
-    by:str='blend', # 'blend' or 'fabric': what must stay together
+    by:str='blend', # 'blend', 'article' or 'fabric': what must stay together
     seed:int=42, # For the shuffle
     stratify:str=None, # A target with levels, to spread evenly over the folds
 )->list: # Of (train rows, validation rows)

@@ -56,17 +56,18 @@ class BilinearMap(nn.Module):
         self.n_out = (1, side, side)
     def forward(self, v, p): return self.linear(self.pooling(v, p)).unflatten(1, self.n_out)   # (b, 1, side, side)
 
-# %% ../nbs/12_fusion.ipynb #a41565ec
+# %% ../nbs/12_fusion.ipynb #9b78409e
 class MLB(nn.Module):
-    "Low-rank bilinear pooling beside its two projections"
-    def __init__(self, n_img, n_blend, rank=64):
+    "Low-rank bilinear pooling beside its two projections, or with `skip` beside the two vectors"
+    def __init__(self, n_img, n_blend, rank=64, skip=False):
         super().__init__()
         self.norms = nn.ModuleList([Standardise(n_img), Standardise(n_blend)])
         self.img, self.blend = nn.Linear(n_img, rank), nn.Linear(n_blend, rank)
-        self.n_out = 3*rank
+        self.skip, self.n_out = skip, (n_img + n_blend if skip else 2*rank) + rank
     def forward(self, v, p):
-        a, b = self.img(self.norms[0](v)), self.blend(self.norms[1](p))   # (b, rank) each
-        return torch.cat([a, b, a.tanh()*b.tanh()], 1)                    # (b, 3 * rank)
+        v, p = self.norms[0](v), self.norms[1](p)
+        a, b = self.img(v), self.blend(p)                                                        # (b, rank) each
+        return torch.cat([*((v, p) if self.skip else (a, b)), a.tanh()*b.tanh()], 1)             # (b, n_out)
 
 # %% ../nbs/12_fusion.ipynb #7b127e01
 class Mutan(nn.Module):
@@ -257,9 +258,9 @@ class OuterFactors(OuterAttentionMap):
         self.norm = Standardise(self.n_out)
     def forward(self, v, p, *known): return self.norm(torch.cat([x.flatten(1) for x in self.factors(v, p, *known)], 1).to(self.normalize.weight.dtype))   # (b, n_out)
 
-# %% ../nbs/12_fusion.ipynb #dcc4d5c8
+# %% ../nbs/12_fusion.ipynb #bf0b8808
 FUSIONS = dict(  # name -> (n_img, n_blend) -> module
-    photo=partial(OneSide, side=0), blend=partial(OneSide, side=1), mlb=MLB, mutan=Mutan, compact=CompactBilinear,
+    photo=partial(OneSide, side=0), blend=partial(OneSide, side=1), mlb=MLB, mlb_skip=partial(MLB, skip=True), mutan=Mutan, compact=CompactBilinear,
     bilinear=Bilinear, bilinear_mid=BilinearMid, bilinear_map=BilinearMap, outer_attention=OuterAttentionMap,
     outer_attention_as_ran=partial(OuterAttentionMap, dropout='as_ran'), outer_attention_as_meant=partial(OuterAttentionMap, dropout='as_meant'),
     outer_attention_scaled=partial(OuterAttentionMap, scaled=True), outer_attention_224=partial(OuterAttentionMap, size=224), outer_factors=OuterFactors)

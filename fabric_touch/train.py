@@ -35,7 +35,7 @@ def ranked_probability(
     gap = (logits.softmax(-1) - y).cumsum(-1)[..., :-1]
     return gap.square().mean(-1)
 
-# %% ../nbs/08_train.ipynb #45099fab
+# %% ../nbs/08_train.ipynb #a89cb8af
 LEVEL_LOSSES = dict(soft_ce=soft_cross_entropy, rps=ranked_probability)
 
 class TouchLoss(nn.Module):
@@ -48,6 +48,7 @@ class TouchLoss(nn.Module):
         if t.levels: return self.level_loss(p[:, :t.levels], y[:, :t.levels]).mean()
         return F.smooth_l1_loss(p[:, 0], (y[:, 0]-t.mean)/t.std)
     def forward(self, pred, y):
+        if pred.ndim == 4: return torch.stack([self(p, y) for p in pred]).mean()      # members of an ensemble, each judged by itself
         rated = [self.one(t, pred[:, j].float(), y[:, j]) for j,t in enumerate(self.targets) if not y[:, j, 0].isnan().all()]
         return torch.stack(rated).mean() if rated else pred.sum()*(0 if pred.requires_grad else float('nan'))
     def activation(self, pred): return activate(pred, self.targets)

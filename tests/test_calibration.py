@@ -1,12 +1,12 @@
-"Intervals against brute force, temperatures against a general minimiser, and the conformal promise against many draws"
+"Intervals against brute force, temperatures against a general minimiser, and the conformal promises against many draws"
 import subprocess, sys
 
 import numpy as np, pytest
 from scipy.optimize import minimize_scalar
 
 from fabric_touch.core import FabricError, TOUCHES
-from fabric_touch.calibration import (TEMPERATURES, _entry, calibrate_folds, conformal_folds, conformal_mass, coverage_table, fit_temperature, level_interval, plot_coverage,
-                                      temper)
+from fabric_touch.calibration import (TEMPERATURES, _entry, calibrate_folds, conformal_folds, conformal_mass, coverage_table, fit_temperature, level_interval, number_coverage,
+                                      number_margin, plot_coverage, temper)
 from fabric_touch.swatches import blend_part, draw_structures, level_probs, make_blends, photo_part, true_feel
 
 MASSES = (.05, .3, .5, .8, .9, .95, .999, 1)
@@ -251,6 +251,123 @@ def test_fewest_units_that_can_promise(mass, fewest):
 @pytest.mark.parametrize('mass', [0, 1, -1, 80, np.nan])
 def test_promises_nobody_can_keep(mass):
     with pytest.raises(FabricError, match='promised'): conformal_mass(*draw(), mass)
+
+
+# --- numbers ---
+
+def draw_numbers(n=100, seed=0):
+    "Predictions, truths that scatter by a spread of their own, and the spreads"
+    rng = np.random.default_rng(seed)
+    pred, spread = rng.normal(5, .5, n), rng.uniform(.1, .4, n)
+    return pred, pred + spread*rng.standard_t(4, n), spread
+
+@pytest.mark.parametrize('n,mass,k', [(4, .8, 4), (9, .8, 8), (10, .8, 9), (19, .95, 19), (20, .95, 20), (99, .9, 90), (3, .5, 2), (1, .5, 1), (1, .3, 1)])
+def test_margin_is_the_kth_smallest_error(n, mass, k):
+    pred, true, spread = draw_numbers(n)
+    assert number_margin(pred, true, mass) == sorted(abs(pred-true))[k-1]
+    assert number_margin(pred, true, mass, spread) == sorted(abs(pred-true)/spread)[k-1]
+
+@pytest.mark.parametrize('n,mass', [(9, .8), (12, .8), (30, .5), (25, .95)])
+@pytest.mark.parametrize('stated', [False, True])
+def test_margin_holds_on_average_over_draws(n, mass, stated):
+    "For exchangeable fabrics and errors without ties a new one is inside with chance k/(n+1), from mass to mass + 1/(n+1)"
+    seen = []
+    for seed in range(200):
+        pred, true, spread = draw_numbers(n + 500, seed)
+        spread = spread**2 if stated else np.ones(n + 500)          # what is stated need not be right
+        seen.append((abs(pred-true)[n:] <= spread[n:]*number_margin(pred[:n], true[:n], mass, spread[:n])).mean())
+    error = np.std(seen)/200**.5
+    assert mass - 3*error < np.mean(seen) < mass + 1/(n+1) + 3*error
+
+def test_coverage_over_folds_holds_on_average_over_draws():
+    seen = [[number_coverage(p, t, five_folds(50), (.8,), spread=s, n_boot=2).observed.item() for s in (None, spread)] for p, t, spread in (draw_numbers(50, k) for k in range(200))]
+    assert (np.mean(seen, 0) > .8 - 3*np.std(seen, 0)/200**.5).all() and (np.mean(seen, 0) < .85).all()
+
+@pytest.mark.parametrize('stated', [False, True])
+def test_margins_do_not_care_for_place_and_follow_the_unit(stated):
+    pred, true, spread = draw_numbers()
+    margin = lambda a, b: number_margin(a*pred + b, a*true + b, .8, abs(a)*spread if stated else None)
+    for a, b in ((1, 1000), (1, -3), (-1, 0), (1000, 0), (.01, 2)): assert np.isclose(margin(a, b), margin(1, 0)*(1 if stated else abs(a)), rtol=1e-8)
+    order = np.random.default_rng(0).permutation(100)
+    assert number_margin(pred[order], true[order]) == number_margin(pred, true)
+    assert np.isclose(number_margin(pred, true, spread=7)*7, number_margin(pred, true))                      # one spread for all says nothing
+    assert np.isclose(number_margin(pred, true, spread=spread*7)*7, number_margin(pred, true, spread=spread))
+    margins = [number_margin(pred, true, m) for m in np.linspace(.01, .99, 50)]
+    assert margins == sorted(margins)
+
+@pytest.mark.parametrize('fold', range(5))
+@pytest.mark.parametrize('stated', [False, True])
+def test_no_fabric_takes_part_in_its_own_margin(fold, stated):
+    "Move the truths of one fold far away: its own margins stay, so all of it falls outside, and those of the others grow until they hold everything"
+    pred, true, spread = draw_numbers()
+    true[five_folds(100)[fold][1]] += 50
+    assert np.isclose(number_coverage(pred, true, five_folds(100), (.8,), spread=spread if stated else None, n_boot=2).observed.item(), .8)
+    assert number_margin(pred, true, .8) > 40                                         # a margin from all fabrics would have held some
+
+def test_each_fold_gets_the_margin_of_its_training_rows():
+    pred, true, spread = draw_numbers()
+    half = np.empty(100)
+    for train, valid in five_folds(100): half[valid] = spread[valid]*number_margin(pred[train], true[train], .9, spread[train])
+    row, = number_coverage(pred, true, five_folds(100), (.9,), spread=spread, n_boot=2).to_dict('records')
+    assert np.isclose(row['width'], 2*half.mean()) and np.isclose(row['observed'], (abs(pred-true) <= half).mean())
+
+def test_numbers_by_hand():
+    pred, true, spread = np.zeros(6), np.array([1, -2, 3, np.nan, 1.5, 9]), np.array([1, 1, 1, np.nan, 2, 2])
+    row, = number_coverage(pred, true, None, (.6827,), spread=spread, n_boot=20).to_dict('records')
+    assert (row['touch'], row['asked'], row['n']) == ('number', .6827, 5)
+    assert np.isclose(row['said'], .6827) and np.isclose(row['observed'], 2/5) and np.isclose(row['width'], 2*(1+1+1+2+2)/5, atol=1e-3)
+    halves = [(range(3), range(3, 6)), (range(3, 6), range(3))]                       # margins 2 (of 1, 2, 3) and 9 (of 1.5 and 9)
+    row, = number_coverage(pred, true, halves, (.5,), n_boot=20).to_dict('records')
+    assert np.isclose(row['observed'], 4/5) and np.isclose(row['width'], 2*(9*3 + 2*2)/5)
+
+def test_an_error_as_large_as_the_margin_is_inside():
+    table = number_coverage(np.zeros(50), np.resize([1, -1], 50), five_folds(50), (.5,), n_boot=2)
+    assert (table.observed.item(), table.width.item()) == (1, 2)
+
+def test_a_spread_too_small_by_half_holds_too_little_before_and_enough_after():
+    pred, _, spread = draw_numbers(4000)
+    true = pred + spread*np.random.default_rng(1).normal(size=4000)
+    before, after, right = (number_coverage(pred, true, f, spread=s, n_boot=100) for f, s in ((None, spread/2), (five_folds(4000), spread/2), (None, spread)))
+    np.testing.assert_allclose(before.observed, [.264, .478, .589, .673], atol=.025)     # what a normal distribution holds within half of its quantile
+    np.testing.assert_allclose(after.observed, after.asked, atol=.02)
+    np.testing.assert_allclose(after.width, right.width, rtol=.05)
+    assert number_coverage(pred, true, five_folds(4000), (.95,), n_boot=2).width.item() > 1.05*after.width.iloc[-1]
+
+def test_number_table_leaves_out_the_unmeasured_and_is_repeatable():
+    pred, true, spread = draw_numbers()
+    more, none = np.concatenate([pred, pred*np.nan]), np.concatenate([true, true*np.nan])
+    folds = [(np.concatenate([t, t+100]), np.concatenate([v, v+100])) for t, v in five_folds(100)]
+    assert number_margin(more, none) == number_margin(pred, true)
+    one = number_coverage(pred, true, five_folds(100))
+    assert one.equals(number_coverage(list(pred), list(true), five_folds(100)))
+    np.testing.assert_allclose(number_coverage(more, none, folds)[['observed', 'width', 'n']], one[['observed', 'width', 'n']])
+    assert list(one.columns) == list(coverage_table(*draw(), n_boot=2).columns) and (one.lo <= one.observed).all() and (one.observed <= one.hi).all()
+    alone, whole = (number_coverage(pred.repeat(4), true.repeat(4), None, groups=g, spread=.3) for g in (None, np.arange(400)//4))
+    assert ((whole.hi - whole.lo) > 1.3*(alone.hi - alone.lo)).all()
+
+def test_plot_takes_numbers():
+    pred, true, spread = draw_numbers()
+    table = number_coverage(pred, true, five_folds(100), n_boot=20)
+    assert len(plot_coverage(dict(one=table), touch='number').lines) == 2
+    with pytest.raises(FabricError, match='number'): plot_coverage(dict(one=table))
+
+@pytest.mark.parametrize('args,match', [((0, ), 'promised'), ((1,), 'promised'), ((80,), 'promised'), ((np.nan,), 'promised'), ((.995,), 'bring 199 at least'), ((.8, [1, 2]), 'one per fabric'), ((.8, 0), 'above 0'),
+                                        ((.8, -1), 'above 0'), ((.8, np.nan), 'above 0'), ((.8, np.inf), 'above 0'), ((.8, 'wide'), 'spreads are not')])
+def test_what_has_no_margin(args, match):
+    pred, true, _ = draw_numbers()
+    with pytest.raises(FabricError, match=match): number_margin(pred, true, *args)
+    with pytest.raises(FabricError, match=match): number_coverage(pred, true, five_folds(100), *args[:1], None, *args[1:])
+
+def test_numbers_that_do_not_fit():
+    pred, true, _ = draw_numbers()
+    for f in (number_margin, lambda p, t: number_coverage(p, t, five_folds(100)), lambda p, t: number_coverage(p, t, spread=1)):
+        for p, t, match in ((pred[:9], true, 'shape'), (pred[:, None], true[:, None], 'shape'), (pred, true*np.nan, 'none of the 100'), (pred*np.nan, true, 'predictions are nan'), (pred, true + np.inf, 'infinite truth'),
+                            ('heavy', true, 'not one array')):
+            with pytest.raises(FabricError, match=match): f(p, t)
+    with pytest.raises(FabricError, match='states no interval'): number_coverage(pred, true)
+    with pytest.raises(FabricError, match='promised'): number_coverage(pred, true, spread=1, masses=(1,))
+    with pytest.raises(FabricError, match='just once'): number_coverage(pred, true, five_folds(100)[1:])
+    with pytest.raises(FabricError, match='groups'): number_coverage(pred, true, five_folds(100), groups=range(9))
 
 
 # --- the module ---
