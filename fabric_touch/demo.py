@@ -6,22 +6,22 @@
 __all__ = ['demo_fabrics', 'demo_vectors', 'demo_models', 'demo_scores', 'demo_coverage', 'demo_model', 'demo_figure',
            'write_report', 'run_demo']
 
-# %% ../nbs/22_demo.ipynb #f691b261
+# %% ../nbs/22_demo.ipynb #4de3a37f
 import json, re, time
 from functools import partial
 from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
-from .core import FabricError, seeded, whole_file
+from .core import FabricError, whole_file
 from .blends import format_blend
 from .swatches import make_swatches
-from .data import Fabrics, read_fabrics, touch_dls
+from .data import Fabrics, read_fabrics
 from .calibration import calibrate_folds, coverage_table
 from .metrics import base_rate, most_frequent, one_person, score_dict, score_table, touch_scores
 from .plots import plot_scores, save_figure
 from .embeds import EmbeddingStore
 from .encoders import image_encoder
-from .touch import TouchPrediction, embed_fabrics, fit_touch, predict_touch, save_touch, touch_folds, touch_learner
+from .touch import TouchPrediction, embed_fabrics, fit_touch, predict_touch, save_touch, touch_folds, touch_refit
 
 # %% ../nbs/22_demo.ipynb #fb55fcb7
 def _ours(folder):
@@ -81,7 +81,7 @@ def demo_coverage(
     table = coverage_table(tempered, fabrics.counts(), groups=fabrics.groups(), n_boot=100).query("touch=='mean'")
     return temperature.round(4).tolist(), table[['asked', 'said', 'observed', 'width']].round(3).to_dict('records')
 
-# %% ../nbs/22_demo.ipynb #8f02c346
+# %% ../nbs/22_demo.ipynb #9132ba18
 def demo_model(
     fabrics:Fabrics, # All of them
     vectors:np.ndarray, # (n, n_out)
@@ -89,11 +89,7 @@ def demo_model(
     seed:int=0, # Of the training
 ): # TouchModel
     "The model to keep: trained on all fabrics, as scored in the folds"
-    every = np.arange(len(fabrics))
-    with seeded(seed):
-        learn = touch_learner(touch_dls(fabrics, (every, every), vectors), 'mlb', encoder='swatch', keep_best=False)
-        with learn.no_bar(), learn.no_logging(): fit_touch(learn, steps)
-    return learn.model
+    return touch_refit(fabrics, vectors, 'mlb', fit=partial(fit_touch, steps=steps), seed=seed)
 
 # %% ../nbs/22_demo.ipynb #bd6fd180
 def demo_figure(

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'FLAT', 'Recipe', 'TouchModel', 'Absent', 'VectorsOnly', 'EachHead', 'Members', 'touch_model', 'level_rps',
-           'touch_learner', 'embed_fabrics', 'fit_touch', 'touch_probs', 'touch_folds', 'save_touch', 'load_touch',
-           'effective_levels', 'TouchPrediction', 'predict_touch']
+           'touch_learner', 'embed_fabrics', 'fit_touch', 'touch_probs', 'touch_folds', 'touch_refit', 'save_touch',
+           'load_touch', 'effective_levels', 'TouchPrediction', 'predict_touch']
 
-# %% ../nbs/20_touch.ipynb #8d6c7c9a
+# %% ../nbs/20_touch.ipynb #0204e912
 import hashlib, math, warnings
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np, torch
 from torch import nn
 from fastcore.basics import patch
-from .core import FabricError, TOUCHES, default_device, pick
+from .core import FabricError, TOUCHES, default_device, pick, seeded
 from .blends import FIBRES, blend_from_vector, blend_vector, parse_blend
 from .data import Fabrics, Target, as_photo, as_targets, touch_dls
 from .metrics import expected_level, predicted_level
@@ -302,6 +302,22 @@ def touch_folds(
     data = hashlib.sha256(b''.join(np.ascontiguousarray(a, np.float32).tobytes() for a in (vectors, fabrics.blends, fabrics.counts()))).hexdigest()[:12]
     make = lambda fold: touch_learner(touch_dls(fabrics, fold, vectors), recipe, vectors.shape[1], keep_best=False, **kwargs)
     return fit_folds(make, fit, folds or fabrics.folds(), tag=f'{recipe} {kwargs} {[t.name for t in fabrics.targets]} {how} data {data}', **fold_args).preds
+
+# %% ../nbs/20_touch.ipynb #1a93dade
+def touch_refit(
+    fabrics:Fabrics, # What to learn from, all of it
+    vectors:np.ndarray, # (n, n_out) stored embeddings
+    recipe:str|Recipe='mlb', # A name of `RECIPES`, or a recipe of one's own
+    encoder='swatch', # What the vectors are from: name of an image encoder, an `ImageEncoder`, or their width
+    fit=fit_touch, # Learner -> None, trains it
+    **kwargs
+)->TouchModel: # In evaluation mode
+    "One model trained on all fabrics, to keep; `seed` is that of the training, the rest goes to `touch_learner`"
+    every = np.arange(len(fabrics))
+    with seeded(kwargs.pop('seed', 0)):
+        learn = touch_learner(touch_dls(fabrics, (every, every), vectors), recipe, encoder, keep_best=False, **kwargs)
+        with learn.no_bar(), learn.no_logging(): fit(learn)
+    return learn.model.eval()
 
 # %% ../nbs/20_touch.ipynb #97ea3583
 def _encoder_card(e):

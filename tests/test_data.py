@@ -355,3 +355,15 @@ def test_data_sets_are_found_by_one_rule(tmp_path, monkeypatch):
     (tmp_path/'mine'/'ccp').mkdir(parents=True); assert data_dir('ccp') == tmp_path/'mine'/'ccp'
     monkeypatch.delenv('FABRIC_TOUCH_DATA'); assert data_dir('ccp') == tmp_path/'cache'/'fabric_touch'/'ccp'
     with pytest.raises(FabricError, match='choose from'): has_data('wardrobe')
+
+def test_articles(tmp_path):
+    "Variants of one article stay in one fold; names stay names, and where there is none a fabric is its own article"
+    rows = table().assign(article=[f'0{i//4}' if i < 12 else '' for i in range(16)])
+    rows.to_csv(tmp_path/'t.csv', index=False)
+    fabrics = read_fabrics(tmp_path/'t.csv')
+    assert list(fabrics.items.article) == ['00']*4 + ['01']*4 + ['02']*4 + ['f12', 'f13', 'f14', 'f15']
+    g = fabrics.groups('article')
+    assert len(set(g)) == 7 and all(not set(g[tr]) & set(g[va]) for tr,va in fabrics.folds(3, 'article'))
+    assert (table().pipe(read_fabrics).groups('article') == table().pipe(read_fabrics).groups('fabric')).all()
+    with pytest.raises(FabricError, match='different articles'): read_fabrics(pd.concat([rows, rows[:1].assign(article='x', softness=1)]))
+    with pytest.raises(FabricError, match='blend, article, fabric'): fabrics.groups('maker')

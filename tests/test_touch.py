@@ -1,7 +1,8 @@
 "One contract for every recipe: shapes, gradients, what is frozen, what is saved, what comes back the same."
 import dataclasses, random, warnings
+from functools import partial
 
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from torch import nn
 
@@ -11,9 +12,9 @@ from fabric_touch.data import Number, Target, as_targets, read_fabrics, touch_dl
 from fabric_touch.encoders import image_encoder
 from fabric_touch.fusion import FUSIONS, Bilinear, OuterAttention, fusion
 from fabric_touch.swatches import make_blends, make_swatches
-from fabric_touch.touch import (FLAT, RECIPES, Recipe, TouchPrediction, effective_levels, embed_fabrics, load_touch, predict_touch, save_touch,
-                                touch_folds, touch_learner, touch_model, touch_probs)
-from fabric_touch.train import LEVEL_LOSSES
+from fabric_touch.touch import (FLAT, RECIPES, Recipe, TouchPrediction, effective_levels, embed_fabrics, fit_touch, load_touch, predict_touch, save_touch,
+                                touch_folds, touch_learner, touch_model, touch_probs, touch_refit)
+from fabric_touch.train import LEVEL_LOSSES, TouchLoss
 
 WIDTHS = (8, 33, 96)
 SMALL = dict(n_out=24, vision=dict(image_size=28, patch_size=14, width=16, layers=2, heads=2))   # a small imagebind tower
@@ -78,7 +79,8 @@ def test_contract(recipe, width, tmp_path):
     m = touch_model(recipe, encoder=width, **whole(recipe))
     x, blend = batch(width)
     out = m.train()(x, blend)
-    assert out.shape == ((4, 4) if recipe in NUMBERS else (4, 4, 5)) and out.dtype == torch.float32 and out.isfinite().all()
+    members = (RECIPES[recipe].members,) if RECIPES[recipe].members > 1 else ()
+    assert out.shape == (*members, *((4, 4) if recipe in NUMBERS else (4, 4, 5))) and out.dtype == torch.float32 and out.isfinite().all()
     before = state(m)
     step(m, x, blend)
     trains = {n for n,p in m.named_parameters() if p.requires_grad}
@@ -622,3 +624,44 @@ def test_the_scored_fold_chooses_nothing(fabrics):
 def test_a_rate_that_is_too_high_is_said(fabrics):
     dls = touch_dls(fabrics, vectors=np.random.default_rng(0).standard_normal((24, 6)), bs=8)
     with pytest.raises(FabricError, match='lower learning rate'): touch_learner(dls, 'mlb', 6).fit(2, 1e30)
+
+def test_members_learn_by_themselves():
+    "A member's gradient is that of its own loss; the answer is the mean of all"
+    torch.manual_seed(0)
+    trio = Recipe('log', 'mlb_skip', 'mlp', members=3)
+    m, (x, blend) = touch_model(trio, 24, p=0.), batch(24)
+    y = torch.rand(len(x), 4, 5).softmax(-1)
+    loss = TouchLoss(TOUCHES)
+    loss(m.train()(x, blend), y).backward()
+    joint = [p.grad.clone() for p in m.head[1].parameters()]
+    m.zero_grad()
+    (loss(m.train()(x, blend)[1], y)/3).backward()
+    for a,p in zip(joint, m.head[1].parameters()): torch.testing.assert_close(a, p.grad)
+    assert all(p.grad is None or not p.grad.any() for k in (0, 2) for p in m.head[k].parameters())
+    m.eval()
+    each = torch.stack([h(f(x, m.blend_encoder(blend))) for f,h in zip(m.fusion, m.head)]).mean(0)
+    torch.testing.assert_close(m(x, blend), each.unflatten(-1, (4, 5)))
+
+def test_members_refused():
+    for n in (0, 2.5, True, 65):
+        with pytest.raises(FabricError, match='members is'): touch_model(Recipe('log', 'mlb', 'mlp', members=n), 8)
+    with pytest.raises(FabricError, match='answers with numbers'): touch_model(Recipe('simple_ae', 'bilinear', 'decoder', members=2), 8)
+
+@pytest.mark.parametrize('each', [False, True])
+def test_members_of_each_target(each, tmp_path):
+    torch.manual_seed(0)
+    m, (x, blend) = touch_model(Recipe('log', 'mlb', 'mlp', each=each, members=2), 8, ['softness', Number('gsm')]), batch(8)
+    assert m.train()(x, blend).shape == (2, len(x), 2, 5) and m.eval()(x, blend).shape == (len(x), 2, 5)
+    torch.testing.assert_close(load_touch(save_touch(m, tmp_path/'m'))(x, blend), m(x, blend), rtol=0, atol=1e-6)
+    torch.testing.assert_close(m.fuse()(x, blend), m(x, blend), rtol=1e-4, atol=1e-5)
+
+def test_refit_is_seeded_and_knows_all():
+    v = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
+    items = pd.DataFrame(dict(blend='100% cotton', gsm=np.exp(v[:, 0]), fabric=[str(i) for i in range(30)]))
+    fabrics = read_fabrics(items, [Number('gsm')], check=False)
+    fit = partial(fit_touch, steps=60)
+    one, two, other = [touch_refit(fabrics, v, 'mlb_skip', 6, fit, seed=s) for s in (0, 0, 1)]
+    assert not differ(state(one), state(two)) and differ(state(one), state(other)) and not one.training
+    p = touch_probs(one, v, fabrics.blends)[:, 0, 0]
+    assert np.corrcoef(p, fabrics.counts()[:, 0, 0])[0, 1] > .7
+    with pytest.raises(FabricError, match='stored vectors have 6 numbers'): touch_refit(fabrics, v, 'mlb_skip')
