@@ -1,30 +1,21 @@
-"""What each way to read photo and blend knows and costs, on generated swatches and on real photos with a weight.
+"""What each way to read photo and blend knows and costs, on generated swatches.
 
-    python benchmarks/heads.py [--json FILE] [--part swatches|unit|cost|weight] [--fabrics 600] [--steps 300] [--keep FOLDER]
+    python benchmarks/heads.py [--json FILE] [--part swatches|unit|cost] [--fabrics 600] [--steps 300] [--keep FOLDER]
 
 `swatches`: every row is trained for the same number of batches of 32 in the same three folds, grouped by blend, and the last epoch counts. Its learning rate is chosen on one inner fold of the first training part, with half the batches.
 `unit`: the swatches' vectors at length 1, as ImageBind's are, on half the fabrics with half the steps, at the learning rates of `swatches`.
 `cost`: parameters, training steps, and prediction of four touches from stored vectors of 512; the rows that draw a map have a fusion and a head for each touch there, as galata has, and so have their factors.
-`weight`: the weight of real cloth (telas_luciana), its logarithm, in five folds grouped by article. Settings are chosen in inner folds (maps: two settings, one inner fold); the logarithm of the photo vectors, the components and
-the range of settings were found by trying on these very folds, so its figures flatter the rows that were tuned, ours above all. Skipped where the set is absent.
 The MobileNets start at random and train whole: ImageNet's weights for them are not at hand, and these rows take most of the time.
 """
 import json as js, tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-import numpy as np, pandas as pd, timm, torch, torch.nn.functional as F
+import numpy as np, torch, torch.nn.functional as F
 from fastcore.script import call_parse
-from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from fabric_touch.blends import FIBRES, parse_blends
-from fabric_touch.checkpoints import read_state
-from fabric_touch.core import data_dir, has_data, pick, whole_file
-from fabric_touch.data import Number, load_photo, read_fabrics, square
-from fabric_touch.metrics import base_rate, number_mae, number_scores, over_touches, rps, score_table, touch_scores
+from fabric_touch.core import TOUCHES, pick, whole_file
+from fabric_touch.data import read_fabrics
+from fabric_touch.metrics import base_rate, over_touches, rps, score_table, touch_scores
 from fabric_touch.swatches import make_blends, make_swatches
 from fabric_touch.touch import RECIPES, embed_fabrics, touch_folds, touch_model
 from fusion import seconds
@@ -32,9 +23,8 @@ from fusion import seconds
 SMALL = ('kostantiniyye_factors', 'mlb', 'mutan', 'compact', 'constantinople_levels', 'photo', 'blend')
 MAPS = ('kostantiniyye', 'kostantiniyye_224', 'kostantiniyye_scaled')
 RATES = dict.fromkeys(SMALL, (5e-4, 1e-3, 2e-3, 5e-3)) | dict.fromkeys(MAPS, (1e-3, 3e-3)) | dict(constantinople_levels=(2e-4, 1e-3))   # learning rates to choose from
-FOREST = partial(RandomForestRegressor, 300, random_state=0, n_jobs=-1)
 
-def args(row): return dict(train='all') if row in MAPS else {}
+def args(row): return dict(train='all') if RECIPES[row].head.startswith('mobilenet') else {}
 
 def fit(learn, steps, lr, bs=32):
     "One cycle of about `steps` batches of `bs`; convolutions run faster with the channels last"
@@ -50,11 +40,11 @@ def trained(fabrics, vectors, row, folds, keep=None, seed=0, **how):
     return touch_folds(fabrics, vectors, row, folds, partial(fit, **how), head_args=args(row), seed=seed,
                        folder=keep and Path(keep)/f'{row}-{len(fabrics)}-{how["steps"]}-{how["lr"]}')
 
-def choose(fabrics, vectors, row, train, steps, keep):
-    "The learning rate that does best on one inner fold of the rows `train`, and all that were tried"
+def choose(fabrics, vectors, row, train, steps, keep, rates):
+    "The one of some learning rates that does best on one inner fold of the rows `train`, and all that were tried"
     few, v, found = fabrics.take(train), vectors[train], {}
     fold = few.folds(3)[0]
-    for lr in RATES[row]:
+    for lr in rates:
         found[lr] = float(over_touches(rps)(trained(few, v, row, [fold], keep, steps=steps, lr=lr)[fold[1]], few.counts()[fold[1]]))
     return dict(lr=min(found, key=found.get), tried={str(k): round(x, 4) for k,x in found.items()})
 
@@ -69,7 +59,7 @@ def rows_on(fabrics, vectors, rows, steps, keep, rates={}):
     folds, models, how = fabrics.folds(3), {}, {}
     for row in rows:
         family = 'kostantiniyye' if row in MAPS else row
-        if family not in rates: rates = rates | {family: choose(fabrics, vectors, family, folds[0][0], steps//2, keep)}
+        if family not in rates: rates = rates | {family: choose(fabrics, vectors, family, folds[0][0], steps//2, keep, RATES[family])}
         models[row], how[row] = trained(fabrics, vectors, row, folds, keep, steps=steps, lr=rates[family]['lr']), rates[family] | dict(steps=steps)
         print(row, how[row], flush=True)
     base = np.full_like(models[rows[0]], np.nan)
@@ -77,9 +67,14 @@ def rows_on(fabrics, vectors, rows, steps, keep, rates={}):
     scores = scored(models | dict(base_rate=base), fabrics)
     return dict(fabrics=len(fabrics), rows={m: s | how.get(m, {}) for m,s in scores.items()})
 
+def generated(n, folder):
+    "Generated fabrics, and the chances that their ratings were drawn from"
+    made = make_swatches(n, seed=15)
+    return read_fabrics(made.write(Path(folder)/'swatches', kind='ratings'), check=False), made.probs
+
 def swatches(n, folder):
     "Generated fabrics and their vectors"
-    fabrics = read_fabrics(make_swatches(n, seed=15).write(Path(folder)/'swatches', kind='ratings'), check=False)
+    fabrics, _ = generated(n, folder)
     return fabrics, embed_fabrics(fabrics)
 
 def part_swatches(data, steps, keep, done): return rows_on(*data, ('kostantiniyye', 'kostantiniyye_224', *SMALL), steps, keep and Path(keep)/'swatches')
@@ -99,9 +94,9 @@ def predicts(row):
         with torch.no_grad(): res[f'predict_ms_{b}'] = 1e3*seconds(lambda: model.from_vectors(v, blends), 7)
     return res
 
-def step_seconds(row, width, bs=32):
+def step_seconds(row, width, bs=32, targets=TOUCHES, **head_args):
     "Seconds of one training step, and the parameters that learn"
-    model = touch_model(row, width, **args(row)).train().to(memory_format=torch.channels_last)
+    model = touch_model(row, width, targets, **(head_args or args(row))).train().to(memory_format=torch.channels_last)
     learns = [p for p in model.parameters() if p.requires_grad]
     opt, v, blends = torch.optim.AdamW(learns, 1e-3), torch.randn(bs, width), torch.from_numpy(make_blends(bs, seed=0))
     def step(): opt.zero_grad(); model.from_vectors(v, blends).square().mean().backward(); opt.step()
@@ -117,69 +112,17 @@ def part_cost(data, steps, keep, done):
         print(f'{row:22s} {n:12,} parameters {r["train_s"]:7.1f} s a fold' + ''.join(f'   batch {b}: {r[f"predict_ms_{b}"]:8.2f} ms, 1/{r[f"ratio_{b}"]:.1f}' for b in (1, 8)), flush=True)
     return dict(threads=torch.get_num_threads(), steps=steps, rows=rows)
 
-def photo_vectors(files):
-    "(n, 1280) pooled features of ImageNet's MobileNetV2, as logarithms"
-    net = timm.create_model('mobilenetv2_100', num_classes=1001, pad_type='same').eval()
-    state = read_state(data_dir('weights')/'mobilenetv2_100_tfptq_fp16.pth')
-    net.load_state_dict({k: w.float() if w.is_floating_point() else w for k,w in state.items()})
-    def vector(file):
-        x = torch.tensor(np.array(square(load_photo(file), 224))).permute(2, 0, 1)[None]/127.5 - 1
-        return net.forward_head(net.forward_features(x), pre_logits=True)[0]
-    with torch.no_grad(): return np.log(torch.stack([vector(f) for f in files]).clamp(min=0).numpy() + .05)
+PARTS = dict(swatches=part_swatches, unit=part_unit, cost=part_cost)
 
-def weighed():
-    "Fabrics with a log weight, photo vectors, articles (a name whatever its hyphens and spaces), and counts of the rows left out"
-    folder = data_dir('telas_luciana')
-    table = pd.read_csv(folder/'fabrics.csv')
-    blends = parse_blends(table.composition, progress=False)
-    unread, unweighed = blends.error.notna(), ~(table.gsm < 1500)
-    good, n = ~(unread | unweighed), dict(unread_blend=int(unread.sum()), no_weight_under_1500=int(unweighed.sum()), either=int((unread | unweighed).sum()))
-    table, blends = table[good], blends.loc[good, list(FIBRES)]
-    items = blends.assign(fabric=[str(i) for i in range(len(blends))], weight=np.log(table.gsm))
-    article = pd.factorize(table.name.str.lower().str.replace('[^a-z0-9]', '', regex=True))[0]
-    return read_fabrics(items, [Number('weight')], check=False), photo_vectors([folder/'images'/f for f in table.file]), article, n
+def write(json, done):
+    "Write the tables to a file, if one is given"
+    if json:
+        with whole_file(json) as tmp: tmp.write_text(js.dumps(done, indent=1))
 
-def grouped(g, n): return list(GroupKFold(n, shuffle=True, random_state=42).split(g, groups=g))
-
-def weigh(fabrics, vectors, row, fold, n, steps, lr, trainings=1):
-    "Predictions for one fold from `n` principal components of the photos it learns from, mean of several trainings"
-    parts = make_pipeline(StandardScaler(), PCA(n, random_state=0)).fit(vectors[fold[0]])
-    x = parts.transform(vectors).astype(np.float32)
-    x /= x[fold[0]].std()
-    return np.mean([trained(fabrics, x, row, [fold], seed=seed, steps=steps, lr=lr)[fold[1], 0, 0] for seed in range(trainings)], 0)
-
-SETTINGS = dict(default=[(n, steps, 2e-3) for n in (8, 12, 24) for steps in (40, 120)], kostantiniyye=[(24, 120, 1e-3), (96, 120, 1e-3)])   # components, batches, learning rate
-
-def nested(fabrics, vectors, article, row, fold):
-    "Predictions for one fold with the setting that does best in inner folds of its training part (one inner fold for maps), and the setting"
-    few, v, g, found = fabrics.take(fold[0]), vectors[fold[0]], article[fold[0]], {}
-    y = few.counts()[:, 0, 0]
-    for setting in SETTINGS.get(row, SETTINGS['default']):
-        inner = grouped(g, 3)[:1 if row in MAPS else 3]
-        found[setting] = np.mean([number_mae(weigh(few, v, row, f, *setting), y[f[1]]) for f in inner])
-    best = min(found, key=found.get)
-    return weigh(fabrics, vectors, row, fold, *best, trainings=3), best
-
-def part_weight(data, steps, keep, done):
-    if missing := [d for d in ('telas_luciana', 'weights') if not has_data(d)]: return print(f'skipped: {missing} not on this machine')
-    fabrics, vectors, article, left_out = weighed()
-    y, folds, how = fabrics.counts()[:, 0, 0], grouped(article, 5), {}
-    models = dict(mean_weight=np.zeros(len(y)))
-    for train,valid in folds: models['mean_weight'][valid] = y[train].mean()
-    for name,x in dict(blend=fabrics.blends, photo=vectors, both=np.c_[vectors, fabrics.blends]).items():
-        models[f'forest_{name}'] = p = np.zeros(len(y))
-        for train,valid in folds: p[valid] = FOREST().fit(x[train], y[train]).predict(x[valid])
-    for row in ('mlb', 'photo', 'blend', 'kostantiniyye_factors', 'kostantiniyye'):
-        found = [nested(fabrics, vectors, article, row, fold) for fold in folds]
-        models[row], how[row] = np.zeros(len(y)), [setting for _,setting in found]
-        for (_,valid),(p,_) in zip(folds, found): models[row][valid] = p
-        print(row, how[row], flush=True)
-    s = number_scores(models, y, 'log weight', groups=article)
-    print(score_table(s, digits=3).to_string(), flush=True)
-    rows = {m: {r.metric: [r.value, r.lo, r.hi] for r in s[s.model==m].itertuples()} | (dict(settings=how[m]) if m in how else {}) for m in models}
-    return dict(rows_used=len(y), articles=len(set(article)), rows_left_out=left_out, settings='components, batches, learning rate of each fold', rows=rows)
-
-PARTS = dict(swatches=part_swatches, unit=part_unit, cost=part_cost, weight=part_weight)
+def read(json):
+    "The tables that were written, and where they are measured now"
+    done = js.loads(Path(json).read_text()) if json and Path(json).exists() else {}
+    return done | dict(device='cpu', threads=torch.get_num_threads(), torch=torch.__version__, gpu='not measured')
 
 @call_parse
 def main(
@@ -190,11 +133,9 @@ def main(
     keep:str=None, # Folder for finished folds, to go on after a stop
 ):
     "Compare the ways to read photo and blend"
-    done = js.loads(Path(json).read_text()) if json and Path(json).exists() else {}
-    done |= dict(device='cpu', threads=torch.get_num_threads(), torch=torch.__version__, gpu='not measured')
+    done = read(json)
     with tempfile.TemporaryDirectory() as folder: data = swatches(fabrics, folder)
     for name in [part] if part else PARTS:
         print(f'\n{name}', flush=True)
         done[name] = pick(PARTS, name, 'part')(data, steps, keep, done)
-        if json:
-            with whole_file(json) as tmp: tmp.write_text(js.dumps(done, indent=1))
+        write(json, done)

@@ -1,13 +1,15 @@
 "Real photos, real labels, real ratings: what comes through, what is refused and why. Skipped by name where the data is absent."
 import json, os, subprocess, sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
 from fabric_touch.blends import BlendError
 from fabric_touch.core import TOUCHES, FabricError, data_dir, has_data
 from fabric_touch.data import MAX_PIXELS, Number, check_photos, load_photo, read_fabrics, read_survey, touch_dls
-from fabric_touch.touch import predict_touch, save_touch, touch_folds, touch_model
+from fabric_touch.encoders import image_encoder
+from fabric_touch.touch import embed_fabrics, fit_touch, load_touch, predict_touch, save_touch, touch_folds, touch_model, touch_refit
 
 BIN = Path(sys.executable).parent
 
@@ -81,6 +83,24 @@ def test_the_real_command(telas, saved, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ['good.json', 'good.png']
 
 # ---- touch_survey: ratings without photos
+
+@needs('weights')
+def test_weight_from_photo_and_blend(telas, tmp_path):
+    "A small form of 51_learning's real task: better than the mean weight, saved and loaded, the photo prepared as it was learned"
+    weighed = telas[telas.gsm < 1500]
+    table = pd.DataFrame(dict(image=weighed.photo, fabric=weighed.file, blend=weighed.composition, article=weighed.name.str.lower().str.replace(r'[-\s]\d+$', '', regex=True), log_weight=np.log(weighed.gsm)))
+    cloth = read_fabrics(table, Number('log_weight'), skip_bad=True, check=False)
+    assert len(cloth) == 197 and len(set(cloth.groups('article'))) == 179 and len(cloth.left_out) == 24
+    cloth = cloth.take(np.arange(0, 197, 2))
+    encoder = image_encoder('mobilenetv2_100', data_dir('weights')/'mobilenetv2_100_tfptq_fp16.pth', data=dict(img_size=160, mean=(.5,)*3, std=(.5,)*3, crop_pct=1.), out_indices=(2, 3, 4), pad_type='same')
+    vectors, folds, fit = embed_fabrics(cloth, encoder), cloth.folds(3, 'article'), partial(fit_touch, steps=60, lr=2e-3)
+    y = cloth.counts()[:, 0, 0]
+    mean = np.concatenate([abs(y[valid] - y[train].mean()) for train,valid in folds]).mean()
+    assert abs(touch_folds(cloth, vectors, 'mlb_skip', folds, fit)[:, 0, 0] - y).mean() < .9*mean
+    kept = load_touch(save_touch(touch_refit(cloth, vectors, 'mlb_skip', encoder, fit), tmp_path/'weight'))
+    said = [predict_touch(cloth.images[i], cloth.blends[i], kept).to_dict()['log_weight']['value'] for i in range(4)]
+    again = touch_folds(cloth, vectors, 'mlb_skip', [(np.arange(len(cloth)), np.arange(len(cloth)))], fit)[:4, 0, 0]
+    np.testing.assert_allclose(said, again, atol=2e-3)
 
 @needs('touch_survey')
 def test_survey():
