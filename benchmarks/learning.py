@@ -27,9 +27,9 @@ from fabric_touch.touch import RECIPES, embed_fabrics, touch_learner
 from heads import RATES, choose, generated, read, step_seconds, trained, write
 
 RATES = RATES | dict(venezia=(1e-3, 3e-3)) | dict.fromkeys(('mlb_skip', 'mlb_ensemble', 'mlb_either'), RATES['mlb'])   # to choose from
-FEWER = dict(venezia=150, kostantiniyye_as_ran=60, kostantiniyye_as_meant=60, kostantiniyye_scaled=60, galata=40)      # batches, at most
-FEWER_WIDE = dict.fromkeys((r for r in RECIPES if r.startswith('constantinople')), 40) | dict(kostantiniyye_224=150)      # the same, where vectors are longer than swatch's
-MOST = 150e6                                                                                                           # weights of a bilinear form
+FEWER = dict(venezia=150, galata=24, galata_factors=150) | dict.fromkeys((r for r in RECIPES if r.startswith('constantinople') and r != 'constantinople_levels'), 60) | dict.fromkeys(('kostantiniyye_as_ran', 'kostantiniyye_as_meant', 'kostantiniyye_scaled'), 60)   # batches, at most
+FEWER_WIDE = dict(kostantiniyye_224=36, kostantiniyye_factors=100, venezia=60, galata_factors=60)   # the same, where vectors are longer than swatch's
+MOST = 100e6   # weights of a bilinear form
 
 def batches(row, width, steps): return min(steps, FEWER.get(row, steps), FEWER_WIDE.get(row, steps) if width > 128 else steps)
 
