@@ -213,7 +213,7 @@ def read_fabrics(
             bad += [(i, why[p]) for i,p in df.image.items() if p in why]
     return _gather(*_leave_out(df, bad, skip_bad), targets)
 
-# %% ../nbs/03_data.ipynb #e672bede
+# %% ../nbs/03_data.ipynb #9932e2c9
 def _leave_out(df, bad, skip_bad):
     "(rows that can be used, table of those that cannot), or an error that gives the reasons"
     bad = pd.DataFrame(bad, columns=['row', 'why']).drop_duplicates('row')
@@ -231,7 +231,8 @@ def _gather(df, left_out, targets):
     if (df.fabric.isna() | (df.fabric.astype(str).str.strip() == '')).any(): _no("a row has no name in the column 'fabric'", "name every cloth, or leave the column out")
     mixed = df.groupby('fabric')[list(FIBRES)].nunique().max(axis=1)
     if (mixed > 1).any(): _no(f"fabric {mixed.idxmax()!r} stands in the table with different blends", "give each cloth its own name in the column 'fabric'")
-    df = df.assign(article=df.article.where(df.article.notna() & (df.article != ''), df.fabric) if 'article' in df else df.fabric)
+    named = df.article.where(df.article.notna(), '').astype(str).str.strip() if 'article' in df else ''
+    df = df.assign(article=np.where(named == '', df.fabric, named))
     mixed = df.groupby('fabric').article.nunique()
     if (mixed > 1).any(): _no(f"fabric {mixed.idxmax()!r} stands in the table under different articles", "give each fabric one name in the column 'article'")
     items = df[['fabric', 'article', 'image', *FIBRES]].drop_duplicates(['fabric', 'image']).reset_index(drop=True)

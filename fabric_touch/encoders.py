@@ -59,7 +59,7 @@ def _digest(encoder):
         h.update(v.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return h.hexdigest()[:12]
 
-# %% ../nbs/10_encoders.ipynb #e1a271f6
+# %% ../nbs/10_encoders.ipynb #1926d56a
 def _given(pretrained):
     "Named tensors: as they are, or out of a file"
     if isinstance(pretrained, Mapping) and all(isinstance(t, torch.Tensor) for t in pretrained.values()): return dict(pretrained)
@@ -69,7 +69,7 @@ def _given(pretrained):
 
 def _load(encoder, tensors):
     "Weights into the body; a classifier among them is left out"
-    net = getattr(encoder.body, 'maps', encoder.body)
+    net = getattr(encoder.body, 'net', encoder.body)
     own = net.state_dict()
     load_weights(net, {k: v for k,v in tensors.items() if k in own})
     return encoder
@@ -98,41 +98,48 @@ def _fetched(get, what):
                           "pretrained='weights.safetensors', or pretrained=False for random weights") from e
     finally: constants.HF_HUB_OFFLINE = before
 
-# %% ../nbs/10_encoders.ipynb #c5946a9f
+# %% ../nbs/10_encoders.ipynb #155e2b57
 class TextureBody(nn.Module):
-    "Mean and spread of every channel of a network's feature maps"
-    def __init__(self, maps): super().__init__(); self.maps = maps   # of timm, with `features_only`
+    "Mean and spread of every channel of a timm network's feature maps"
+    def __init__(self, net, out_indices):
+        super().__init__()
+        net.prune_intermediate_layers(out_indices, prune_norm=True, prune_head=True)      # what comes after the last map is not needed
+        self.net, self.out_indices = net, out_indices
     def forward(self, x):
-        maps = [m if m.shape[1] == c else m.movedim(-1, 1) for m,c in zip(self.maps(x), self.maps.feature_info.channels())]   # (b, c, h, w) each
-        return torch.cat([f(m) for m in maps for f in (_mean, _spread)], 1)                                                 # (b, 2 * channels)
+        maps = self.net.forward_intermediates(x, indices=self.out_indices, output_fmt='NCHW', intermediates_only=True)   # (b, c, h, w) each
+        return torch.cat([s for m in maps for s in (m.mean((2, 3)), m.std((2, 3), correction=0))], 1)                    # (b, 2 * channels)
 
-def _mean(m): return m.mean((2, 3))
-def _spread(m): return m.std((2, 3), correction=0)
+# %% ../nbs/10_encoders.ipynb #d897c0d4
+def _numbers(x, low, high): return isinstance(x, (list, tuple)) and len(x) == 3 and all(type(v) in (int, float) and low <= v <= high for v in x)
 
-# %% ../nbs/10_encoders.ipynb #a33526da
-def _timm_body(name, pretrained, **kwargs):
-    "A timm network without classifier, or its feature maps, and what photos must look like by its own account"
+_DATA = dict(img_size=lambda x: type(x) is int and 16 <= x <= 2048, crop_pct=lambda x: type(x) in (int, float) and 0 < x <= 1,
+             mean=lambda x: _numbers(x, 0, 1), std=lambda x: _numbers(x, 1e-6, 1))   # what `data` may replace, in timm's words
+
+def _timm_args(data, out_indices, pad_type):
+    "The arguments that are given, as JSON has them, or an error"
+    if data is not None and not (isinstance(data, dict) and all(k in _DATA and _DATA[k](x) for k,x in data.items())):
+        raise FabricError(f"data is {data!r}; give a dict with some of: img_size (16 to 2048 pixels), mean and std (three numbers in 0..1), crop_pct (above 0, at most 1)")
+    rising = isinstance(out_indices, (list, tuple)) and all(type(i) is int and i >= 0 for i in out_indices) and sorted({*out_indices}) == list(out_indices)
+    if out_indices is not None and not (out_indices and rising): raise FabricError(f"out_indices is {out_indices!r}; give the numbers of feature maps from 0, in rising order, such as (2, 3, 4)")
+    if pad_type not in (None, 'same'): raise FabricError(f"pad_type is {pad_type!r}; give 'same', or leave it out")
+    args = dict(data=data and {k: list(x) if isinstance(x, tuple) else x for k,x in data.items()}, out_indices=out_indices and list(out_indices), pad_type=pad_type)
+    return {k: x for k,x in args.items() if x}
+
+# %% ../nbs/10_encoders.ipynb #9944a6a5
+def _timm_body(name, pretrained, out_indices=None, **kwargs):
+    "A timm network without its classifier, or up to its feature maps"
     import timm
-    make = partial(timm.create_model, name, **kwargs, **dict(features_only=True) if 'out_indices' in kwargs else dict(num_classes=0))
-    published = partial(_fetched, partial(make, pretrained=True), f'of {name!r}')
-    if pretrained is True and not kwargs: return published()
-    try: body = make()                                   # what cannot be built is told before anything is fetched
-    except (TypeError, ValueError, IndexError, AssertionError, RuntimeError) as e:
-        raise FabricError(f"{name!r} cannot be built with {kwargs} ({type(e).__name__}: {str(e)[:200]}); see timm.create_model('{name}', features_only=True).feature_info for the maps it has") from e
-    return published() if pretrained is True else body
+    make = partial(timm.create_model, name, num_classes=0, **kwargs)
+    net = _fetched(partial(make, pretrained=True), f'of {name!r}') if pretrained is True else make()
+    return TextureBody(net, out_indices) if out_indices else net
 
-def _timm_data(body, data):
-    "timm's data configuration, some of it replaced"
+def _timm_size(body, data):
+    "Size, mean, std and crop of photos by timm's account, some of it replaced"
     import timm
-    fits = dict(img_size=lambda x: type(x) is int and 16 <= x <= 2048, crop_pct=lambda x: 0 < x <= 1, mean=lambda x: all(0 <= m <= 1 for m in x) and len(x) == 3, std=lambda x: all(0 < s <= 1 for s in x) and len(x) == 3)
-    try: ok = all(fits[k](x) for k,x in (data or {}).items())
-    except (KeyError, TypeError, AttributeError): ok = False
-    if not ok: raise FabricError(f"data is {data!r}; give a dict with some of: img_size (16 to 2048 pixels), mean and std (three numbers in 0..1), crop_pct (above 0, at most 1)")
-    args = {k: tuple(x) if k in ('mean', 'std') else x for k,x in (data or {}).items()}
-    cfg = timm.data.resolve_data_config(args, pretrained_cfg=getattr(body, 'pretrained_cfg', None) or {}, model=body)
-    return cfg['input_size'][-1], cfg['mean'], cfg['std'], cfg['crop_pct']
+    cfg = timm.data.resolve_data_config(data or {}, model=getattr(body, 'net', body))
+    return cfg['input_size'][-1], tuple(cfg['mean']), tuple(cfg['std']), cfg['crop_pct']
 
-# %% ../nbs/10_encoders.ipynb #c1c6d3cb
+# %% ../nbs/10_encoders.ipynb #5906c1f3
 def timm_encoder(
     name:str, # A name of timm, with or without the tag of its weights
     pretrained, # As in `image_encoder`
@@ -145,11 +152,15 @@ def timm_encoder(
     base, _, tag = name.partition('.')
     if not timm.is_model(base): _unknown(name, timm)
     if tag and name not in timm.list_pretrained(): raise FabricError(f"{base!r} has no weights {tag!r}; choose from: {', '.join(timm.list_pretrained(base + '.*'))}")
-    args = {k: v for k,v in dict(out_indices=out_indices and list(out_indices), pad_type=pad_type).items() if v}
-    body = _timm_body(name, pretrained, **args)
-    size, licence = _timm_data(body, data), (getattr(body, 'pretrained_cfg', None) or {}).get('license')
-    res = ImageEncoder((TextureBody(body) if out_indices else body).eval(), name, *size)
-    res.args, res.licence = args | (dict(data=data) if data else {}), licence or '' if pretrained is True else ''
+    args = _timm_args(data, out_indices, pad_type)
+    try:
+        body = _timm_body(name, pretrained, **{k: x for k,x in args.items() if k != 'data'}).eval()
+        res = ImageEncoder(body, name, *_timm_size(body, data))
+    except FabricError: raise
+    except (TypeError, ValueError, AttributeError, IndexError, AssertionError, RuntimeError) as e:
+        raise FabricError(f"{name!r} cannot be built with {args} ({type(e).__name__}: {str(e)[:200]}); see timm.create_model({name!r}).feature_info for its maps, and its page for the sizes it takes") from e
+    res.args = args
+    if pretrained is True: res.licence = getattr(body, 'net', body).pretrained_cfg.get('license') or ''
     return res if isinstance(pretrained, bool) else _load(res, _given(pretrained))
 
 def _unknown(name, timm):

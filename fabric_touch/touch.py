@@ -65,7 +65,7 @@ RECIPES = dict(
     photo                    = Recipe('raw', 'photo', 'mlp'),
     blend                    = Recipe('log', 'blend', 'mlp'))
 
-# %% ../nbs/20_touch.ipynb #136597fa
+# %% ../nbs/20_touch.ipynb #4219fa28
 class TouchModel(nn.Module):
     "Photo and blend in, logits (b, targets, width) out; (members, b, targets, width) while members train; (b, targets) from a head that answers with numbers"
     def __init__(self, encoder, blend_encoder, fusion, head, targets=TOUCHES, absent=None):
@@ -81,7 +81,7 @@ class TouchModel(nn.Module):
     def from_vectors(self,
         v:torch.Tensor,     # (b, n_img) image vectors
         blend:torch.Tensor, # (b, 12) shares
-    )->torch.Tensor:        # (b, targets, width) logits, or (b, targets) numbers
+    )->torch.Tensor:        # (b, targets, width) logits, or (b, targets) numbers; a dimension of members before them in training
         "What comes after the image encoder"
         _check_vectors(self, v, blend)
         v, p = self.absent(v, blend, self.blend_encoder) if self.absent else (v, self.blend_encoder(blend))   # (b, n_img), (b, n_blend)
@@ -287,7 +287,7 @@ def touch_probs(
             if t.levels: probs[:, j:j+1, :t.levels] = temper(probs[:, j:j+1, :t.levels], [heat])
     return probs
 
-# %% ../nbs/20_touch.ipynb #97eedc45
+# %% ../nbs/20_touch.ipynb #7a38cd3f
 def touch_folds(
     fabrics:Fabrics, # What to learn from
     vectors:np.ndarray, # (n, n_out) stored embeddings
@@ -296,7 +296,7 @@ def touch_folds(
     fit=fit_touch, # Learner -> None, trains it
     **kwargs
 )->np.ndarray: # (n, targets, width) out-of-fold predictions
-    "Predictions for every fabric from a model that saw neither it nor its blend; `folder` and `seed` go to `fit_folds`, the rest to `touch_learner`"
+    "Predictions for every fabric from a model that saw neither it nor, unless `folds` say otherwise, its blend; `folder` and `seed` go to `fit_folds`, the rest to `touch_learner`"
     fold_args = {k: kwargs.pop(k) for k in ('folder', 'seed') if k in kwargs}
     how = f"{getattr(fit, 'func', fit).__qualname__} {getattr(fit, 'keywords', {})}"
     data = hashlib.sha256(b''.join(np.ascontiguousarray(a, np.float32).tobytes() for a in (vectors, fabrics.blends, fabrics.counts()))).hexdigest()[:12]
@@ -339,14 +339,17 @@ def save_touch(
                 encoder=_encoder_card(model.wake()), temperature=model.temperature)
     return save_checkpoint(folder, model, base | card)
 
-# %% ../nbs/20_touch.ipynb #5bea24b3
+# %% ../nbs/20_touch.ipynb #a12c9c8f
 def _from_card(card):
     "An untrained model of the shape that a card describes"
-    try: name, recipe, e, targets = card['recipe'], Recipe(**card['parts']), card['encoder'], as_targets([Target(*t) for t in card['targets']])
+    try:
+        name, recipe, e, targets = card['recipe'], Recipe(**card['parts']), card['encoder'], as_targets([Target(*t) for t in card['targets']])
+        args = e.get('args', {})
+        if not isinstance(args, dict) or {'name', 'pretrained'} & {*args}: raise TypeError(f'args of the encoder are {args!r}')
     except (KeyError, TypeError, AttributeError) as err: raise FabricError(f"card.json does not describe a touch model ({type(err).__name__}: {err}); it needs recipe, parts, targets and encoder as save_touch writes them") from err
     if RECIPES.get(name, recipe) != recipe:
         raise FabricError(f"recipe {name!r} was saved as {recipe}, but here it is {RECIPES[name]}; load it with the version that saved it")
-    encoder = e['n_out'] if e['name'] == 'vectors' else image_encoder(e['name'], pretrained=False, **e.get('args', {}))
+    encoder = e['n_out'] if e['name'] == 'vectors' else image_encoder(e['name'], pretrained=False, **args)
     model = touch_model(recipe, encoder, targets, pretrained=False, **{k: v for k,v in card.get('head_args', {}).items() if k != 'weights'})
     here = _encoder_card(model.encoder)
     bad = [f"{k} {e.get(k)} there and {here[k]} here" for k in ('size', 'crop', 'mean', 'std', 'n_out') if e.get(k, here[k]) != here[k]]

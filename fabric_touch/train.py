@@ -35,11 +35,11 @@ def ranked_probability(
     gap = (logits.softmax(-1) - y).cumsum(-1)[..., :-1]
     return gap.square().mean(-1)
 
-# %% ../nbs/08_train.ipynb #a89cb8af
+# %% ../nbs/08_train.ipynb #5a79fd15
 LEVEL_LOSSES = dict(soft_ce=soft_cross_entropy, rps=ranked_probability)
 
 class TouchLoss(nn.Module):
-    "Mean loss over targets, of outputs (b, targets, width) or (b, targets) against labels (b, targets, width)"
+    "Mean loss over targets, of outputs (b, targets, width), (members, b, targets, width) or (b, targets) against labels (b, targets, width)"
     def __init__(self, targets, kind='soft_ce'): super().__init__(); self.targets, self.level_loss = as_targets(targets), pick(LEVEL_LOSSES, kind, 'loss')
     def one(self, t, p, y):
         rated = ~y[:, 0].isnan()

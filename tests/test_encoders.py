@@ -460,3 +460,30 @@ def test_pickles_are_not_run(name, tmp_path, monkeypatch):
     for given in ('a.pth', 'b.pth', 'folder', 'c.safetensors'):
         with pytest.raises(FabricError, match=given): image_encoder(name, given)
     assert not (tmp_path/'stolen').exists()
+
+# ---- feature maps as texture
+
+@pytest.mark.parametrize('name, maps', [('test_vit', (0, 2)), ('test_convnext', (0, 1)), ('test_resnet', (1,)), ('test_efficientnet', (0, 2, 3))])
+def test_texture_of_any_network(name, maps, tmp_path):
+    "Means and spreads of the maps that the whole network has, weights from the whole network's file, channels first"
+    import timm
+    torch.manual_seed(0)
+    whole = timm.create_model(name).eval()
+    save_file(whole.state_dict(), tmp_path/'whole.safetensors')
+    e = image_encoder(name, tmp_path/'whole.safetensors', out_indices=maps)
+    x = torch.rand(2, 3, e.size, e.size)
+    with torch.no_grad(): want = whole.forward_intermediates((x - e.mean)/e.std, indices=list(maps), output_fmt='NCHW', intermediates_only=True)
+    torch.testing.assert_close(e(x), torch.cat([s for m in want for s in (m.mean((2, 3)), m.flatten(2).std(2, correction=0))], 1))
+    assert len(e.state_dict()) < len(whole.state_dict()) and e.id != image_encoder(name, tmp_path/'whole.safetensors').id
+
+odd = [(dict(out_indices=x), 'in rising order') for x in (5, True, [], (3, 1), (1, 1), (-1,), (1.5,), 'ab')] + [(dict(pad_type=x), "give 'same'") for x in (['x'], 10**6, 'valid', '')] + \
+      [(dict(data=x), 'data is') for x in ([], 'x', dict(size=3), dict(mean=[True]*3), dict(mean={.1, .2, .3}), dict(mean=[float('nan')]*3), dict(std=(0, 1, 1)), dict(img_size=True), dict(img_size=10**6), dict(crop_pct=0))] + \
+      [(dict(out_indices=(9,)), 'cannot be built with'), (dict(data=dict(img_size=77)), 'cannot be built with')]
+
+@pytest.mark.parametrize('args, why', odd, ids=range(len(odd)))
+def test_odd_arguments_of_timm(args, why):
+    with pytest.raises(FabricError, match=why): image_encoder('test_vit', False, **args)
+
+def test_arguments_in_either_form_are_one():
+    one, two = [image_encoder('test_resnet', dict(timm_state), data=dict(mean=f((.5,)*3)), out_indices=f((1, 2))) for timm_state in [image_encoder('test_resnet', False).body.state_dict()] for f in (tuple, list)]
+    assert one.args == two.args and one.id == two.id

@@ -665,3 +665,9 @@ def test_refit_is_seeded_and_knows_all():
     p = touch_probs(one, v, fabrics.blends)[:, 0, 0]
     assert np.corrcoef(p, fabrics.counts()[:, 0, 0])[0, 1] > .7
     with pytest.raises(FabricError, match='stored vectors have 6 numbers'): touch_refit(fabrics, v, 'mlb_skip')
+
+@pytest.mark.parametrize('args', [5, 'ab', [], dict(pretrained=True), dict(name='clip'), dict(out_indices=5), dict(pad_type=10**6), dict(data=dict(img_size=10**6)), dict(checkpoint_path='x.pth')], ids=str)
+def test_hostile_arguments_on_a_card(args, tmp_path):
+    m = touch_model('mlb', image_encoder('test_resnet', False, out_indices=(1,)))
+    m.encoder.args = args
+    with pytest.raises(FabricError): load_touch(save_touch(m, tmp_path/'m'))
