@@ -61,7 +61,7 @@ def why_not(row, encoder, width):
     if encoder == 'swatch': return
     fusion, n = RECIPES[row].fusion, width*512*512
     if fusion == 'blend': return 'sees no photo, so it is the same on every encoder'
-    if fusion.startswith('outer_attention'): return f'reads a map, {"0.5" if fusion.endswith("224") else "1 or more"} s a batch; shown on swatch'
+    if fusion.startswith('outer_attention'): return 'reads a map, which is dear to train; shown on swatch'
     if RECIPES[row].each: return 'four times as dear as the row that it repeats for each touch; shown on swatch'
     if row.startswith('constantinople') and n > MOST: return f'{n/1e6:.0f} million weights'
 
