@@ -273,9 +273,9 @@ def fusion(
     "A fusion by name"
     return pick(FUSIONS, name, 'fusion')(n_img, n_blend)
 
-# %% ../nbs/12_fusion.ipynb #9ad95623
+# %% ../nbs/12_fusion.ipynb #a665ff91
 class EachFusion(nn.ModuleList):
-    "A fusion for each target; a list of what they give"
+    "Several fusions side by side, for targets or members; a list of what they give"
     def __init__(self, fusions): super().__init__(fusions)
     @_at_least_float32
     def known(self, v, p):
