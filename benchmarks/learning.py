@@ -1,6 +1,6 @@
 """What the whole family learns: every recipe on every encoder that runs here, trained from stored embeddings of generated swatches, beside what can be known.
 
-    OMP_NUM_THREADS=1 python benchmarks/learning.py [--json FILE] [--part recipes|cost|epoch|learning_curve] [--fabrics 600] [--steps 300] [--keep FOLDER]
+    OMP_NUM_THREADS=1 python benchmarks/learning.py [--json FILE] [--part recipes|cost|epoch] [--fabrics 600] [--steps 300] [--keep FOLDER]
 
 `recipes`: out-of-fold scores of every row in the same three folds, grouped by blend; the last epoch counts. Intervals resample whole blends. Rows whose batches are dear are trained for fewer of them, which their `steps` say, and so know less than they could.
 Learning rates are chosen on `swatch`, on one inner fold of the first training part with half the batches, for one row of each kind; `rates` says what was tried, and the other rows and encoders go by it.
@@ -8,7 +8,6 @@ Encoders: `swatch`, made for swatches; `mobilenetv2`, ImageNet's, pooled; `textu
 ImageBind (630 million weights) is not run. `left_out` names what else is not, and why. Beside the rows: guesses that look at nothing, one person, and the ceiling, the chances that the ratings were drawn from.
 `cost`: seconds to train one fold, batches times the median of five, and the parameters that learn; they are put into the rows of `recipes`. To be run on a quiet machine, with one thread.
 `epoch`: one touch, vectors of 512, an epoch over 2,000 fabrics in batches of 32 on all cores (leave OMP_NUM_THREADS out); `train` is what of the MobileNet learns. `run_s` is an epoch that was run, with all that fastai does around it.
-`learning_curve`: what fewer swatches teach.
 The MobileNets of the heads start at random and train whole: ImageNet's weights for them are not at hand.
 """
 import tempfile, time
@@ -129,18 +128,7 @@ def part_epoch(n, steps, keep, done):
             print(r, flush=True)
             yield table
 
-def part_learning_curve(n, steps, keep, done):
-    fabrics, _, vectors, _ = made(n, keep)
-    table, rates = dict(encoder='swatch', rows=[]), done['recipes']['rates']
-    for m in (n//8, n//4, n//2, n):
-        few = fabrics.take(range(m))
-        for row in ('photo', 'blend', 'mlb'):
-            r = row_scores(few, vectors['swatch'][:m], row, few.folds(3), keep and Path(keep)/'swatch', rates[row]['lr'], steps)
-            table['rows'].append(dict(fabrics=m, recipe=row) | r)
-            print(f'{m:4} fabrics {row:6s} spearman {r["spearman"][0]:.3f}', flush=True)
-        yield table
-
-PARTS = dict(recipes=part_recipes, cost=part_cost, epoch=part_epoch, learning_curve=part_learning_curve)
+PARTS = dict(recipes=part_recipes, cost=part_cost, epoch=part_epoch)
 
 @call_parse
 def main(
