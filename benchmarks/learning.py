@@ -27,7 +27,7 @@ from heads import RATES, choose, generated, read, step_seconds, trained, write
 
 RATES = RATES | dict(venezia=(1e-3, 3e-3)) | dict.fromkeys(('mlb_skip', 'mlb_ensemble', 'mlb_either'), RATES['mlb'])   # to choose from
 FEWER = dict(venezia=150, galata=24, galata_factors=150) | dict.fromkeys((r for r in RECIPES if r.startswith('constantinople') and r != 'constantinople_levels'), 60) | dict.fromkeys(('kostantiniyye_as_ran', 'kostantiniyye_as_meant', 'kostantiniyye_scaled'), 60)   # batches, at most
-FEWER_WIDE = dict.fromkeys(('venezia', 'kostantiniyye_224', 'galata_factors'), 100)   # the same, where vectors are longer than swatch's
+FEWER_WIDE = dict.fromkeys(('venezia', 'kostantiniyye_224'), 100)   # the same, where vectors are longer than swatch's
 MOST = 100e6   # weights of a bilinear form
 
 def batches(row, width, steps): return min(steps, FEWER.get(row, steps), FEWER_WIDE.get(row, steps) if width > 128 else steps)
@@ -61,6 +61,7 @@ def why_not(row, encoder, width):
     fusion, n = RECIPES[row].fusion, width*512*512
     if fusion == 'blend': return 'sees no photo, so it is the same on every encoder'
     if fusion.startswith('outer_attention') and fusion != 'outer_attention_224': return f'draws a map of {width} x 512, which is dear to train; shown on swatch'
+    if RECIPES[row].each: return 'the row that it repeats for each touch is there, at a quarter of the cost; shown on swatch'
     if row.startswith('constantinople') and n > MOST: return f'{n/1e6:.0f} million weights'
 
 def scores(name, model, fabrics):
