@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TOUCHES', 'LEVELS', 'LEVEL_ENDS', 'DATASETS', 'FabricError', 'pick', 'need', 'seeded', 'default_device', 'paced',
-           'whole_file', 'mend_folder', 'whole_folder', 'data_dir', 'has_data']
+           'whole_file', 'mend_folder', 'whole_folder', 'cache_dir', 'data_dir', 'has_data']
 
 # %% ../nbs/00_core.ipynb #299df77e
 import importlib, os, random, secrets, shutil, sys, time
@@ -142,19 +142,23 @@ def whole_folder(
         shutil.rmtree(_old(path), ignore_errors=True)
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
-# %% ../nbs/00_core.ipynb #4f761ad9
+# %% ../nbs/00_core.ipynb #b368b6a7
 DATASETS = dict(  # name -> where to get it
     touch_survey='the public survey of the SILKROAD DataEDA project', clothing_small='the "clothing dataset (small)" by Alexey Grigorev, CC0',
     telas_luciana="the shop Telas Luciana's public catalogue", hm_compositions='composition texts of a public H&M product table',
     ccp='Clothing Co-Parsing (CCP)', deepfashion_fine='DeepFashion, fine-grained attributes (ask its authors; research only)',
     pacs_sketch='the sketch domain of PACS', coco_mini='a part of COCO 2017 with captions', weights="Google Coral's, YOLOX's and timm's public weights")
 
+def cache_dir()->Path: # In XDG_CACHE_HOME, or in ~/.cache
+    "The user's cache folder of this library"
+    return Path(os.environ.get('XDG_CACHE_HOME', Path.home()/'.cache'))/'fabric_touch'
+
 def data_dir(
     name:str, # Name of a data set, one of `DATASETS`
 )->Path: # Its folder
     "The folder of a real data set"
     source = pick(DATASETS, name, 'data set')
-    cache = Path(os.environ.get('XDG_CACHE_HOME', Path.home()/'.cache'))/'fabric_touch'
+    cache = cache_dir()
     roots = [Path(os.environ['FABRIC_TOUCH_DATA'])] if os.environ.get('FABRIC_TOUCH_DATA') else []
     for root in roots + [cache]:
         if (root/name).is_dir(): return root/name

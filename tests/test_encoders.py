@@ -143,7 +143,7 @@ def test_weights_with_a_classifier(tmp_path):
     with pytest.raises(CheckpointError, match='missing.*norm.weight'): image_encoder('test_vit', {n: t for n, t in whole.state_dict().items() if n != 'norm.weight'})
 
 def test_timm_tells_its_own(monkeypatch):
-    monkeypatch.setattr(encoders, '_fetched', lambda get, what: timm.create_model('test_vit.r160_in1k', num_classes=0))
+    monkeypatch.setattr(encoders, 'fetched', lambda get, what: timm.create_model('test_vit.r160_in1k', num_classes=0))
     e = image_encoder('test_vit.r160_in1k')
     cfg = timm.get_pretrained_cfg('test_vit.r160_in1k')
     assert (e.name, e.size, e.crop, e.licence) == ('test_vit.r160_in1k', cfg.input_size[1], cfg.crop_pct, 'apache-2.0') and e.mean.flatten().tolist() == pytest.approx(cfg.mean)
@@ -423,12 +423,12 @@ def test_without_a_network_the_cache_serves(monkeypatch):
     from huggingface_hub import constants
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
     monkeypatch.setattr(encoders, '_silence', lambda url: 'no route')
-    assert encoders._fetched(lambda: constants.HF_HUB_OFFLINE, 'x') is True and constants.HF_HUB_OFFLINE is False
+    assert encoders.fetched(lambda: constants.HF_HUB_OFFLINE, 'x') is True and constants.HF_HUB_OFFLINE is False
     def fail(): raise OSError('nothing cached')
-    with pytest.raises(FabricError, match='no route'): encoders._fetched(fail, 'of x')
+    with pytest.raises(FabricError, match='no route'): encoders.fetched(fail, 'of x')
     assert constants.HF_HUB_OFFLINE is False
     monkeypatch.setattr(encoders, '_silence', lambda url: '')
-    assert encoders._fetched(lambda: constants.HF_HUB_OFFLINE, 'x') is False
+    assert encoders.fetched(lambda: constants.HF_HUB_OFFLINE, 'x') is False
 
 # ---- bad input
 
