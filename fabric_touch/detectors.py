@@ -9,11 +9,13 @@ __all__ = ['Weights', 'WEIGHTS', 'FLOOR', 'HUB', 'DETECTORS', 'SEGMENTERS', 'Det
            'tiny_grounding_dino', 'ultralytics', 'yolo_detector', 'sam_segmenter', 'tiny_sam', 'ultralytics_segmenter',
            'detector', 'segmenter', 'check_detector', 'check_segmenter']
 
-# %% ../nbs/14_detectors.ipynb #b3702d8b
+# %% ../nbs/14_detectors.ipynb #0ed1e506
 import json, os
 from unittest import mock
 from collections import namedtuple
 from collections.abc import Callable
+from contextlib import contextmanager
+from threading import RLock
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -64,7 +66,7 @@ def found_boxes(
     boxes, scores = np.where(np.isfinite(boxes).all(1, keepdims=True), boxes, 0), np.where(np.isfinite(scores), scores, 0)
     return sv.Detections(xyxy=boxes, confidence=scores, class_id=np.unique(labels, return_inverse=True)[1], data=dict(class_name=labels))
 
-# %% ../nbs/14_detectors.ipynb #16f8a52d
+# %% ../nbs/14_detectors.ipynb #3a4b4b72
 @dataclass
 class Segmenter:
     "A photo and boxes (n, 4) -> masks (n, h, w) of truth values"
@@ -82,7 +84,8 @@ class Segmenter:
     def n_params(self): return _n_params(self.model)
 
 def _as_boxes(boxes):
-    boxes = np.asarray(boxes, np.float32)
+    try: boxes = np.asarray(boxes, np.float32)
+    except (ValueError, TypeError) as e: raise FabricError(f"boxes are no numbers ({e}); give (n, 4): x1, y1, x2, y2 in pixels for each") from None
     if boxes.size == 0: return boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4: raise FabricError(f"boxes have shape {boxes.shape}; give (n, 4): x1, y1, x2, y2 in pixels for each")
     bad = ~(np.isfinite(boxes).all(1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
@@ -118,7 +121,7 @@ def box_segmenter():
     "The box itself as the mask"
     return Segmenter('box', lambda img: img.size, box_masks)
 
-# %% ../nbs/14_detectors.ipynb #ea4aebc3
+# %% ../nbs/14_detectors.ipynb #fbcc722c
 def _cut(bgr, box, steps):
     "GrabCut's mask (h, w) for one box on an image"
     import cv2
@@ -136,6 +139,8 @@ def grabcut_segmenter(
 ):
     "OpenCV's GrabCut inside each box"
     import cv2
+    for k,v in dict(size=size, steps=steps).items():
+        if type(v) is not int or v < 1: raise FabricError(f"{k} is {v!r}; give a whole number from 1")
     def encode(img):
         scale = min(1, size/max(img.size))
         small = img.resize([max(1, round(n*scale)) for n in img.size])
@@ -146,7 +151,7 @@ def grabcut_segmenter(
         return np.stack([cv2.resize(c.astype(np.float32), full) > .5 for c in cuts])
     return Segmenter('grabcut', encode, decode, licence='Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #5475bbd0
+# %% ../nbs/14_detectors.ipynb #11f570a6
 Weights = namedtuple('Weights', 'file url size licence')
 _ULTRA, _META = 'https://github.com/ultralytics/assets/releases/download/v8.4.0/', 'https://dl.fbaipublicfiles.com/segment_anything/'
 WEIGHTS = dict(   # name -> published file
@@ -158,16 +163,21 @@ WEIGHTS = dict(   # name -> published file
     mobile_sam=Weights('mobile_sam.pt', _ULTRA + 'mobile_sam.pt', '40 MB', 'Apache-2.0'),
     sam2=Weights('sam2.1_t.pt', _ULTRA + 'sam2.1_t.pt', '78 MB', 'Apache-2.0'))
 
+def _given(pretrained):
+    "`pretrained` if it is True, False, or a path or name"
+    if isinstance(pretrained, (bool, Path)) or isinstance(pretrained, str) and pretrained: return pretrained
+    raise FabricError(f"pretrained is {pretrained!r}; give True for the published weights, False for random ones, or a path")
+
 def find_weights(
     name:str, # A name of `WEIGHTS`
     pretrained:bool|str|Path=True, # True: the published file; or a path
 )->Path: # A file or folder that exists
     "Where weights are, or an error that says what to fetch and where to put it"
-    row, cache = WEIGHTS[name], cache_dir()/'weights'
-    if isinstance(pretrained, (str, Path)) and Path(pretrained).exists(): return Path(pretrained)
+    row, cache = pick(WEIGHTS, name, 'weights'), cache_dir()/'weights'
+    if _given(pretrained) is not True and os.path.exists(pretrained): return Path(pretrained)
     file = row.file if pretrained is True else str(pretrained)
-    folders = [data_dir('weights')]*has_data('weights') + [cache]
-    found = next((d/file for d in folders if Path(file).name == file and (d/file).is_file()), None)
+    folders = ([data_dir('weights')] if has_data('weights') else []) + [cache]
+    found = next((d/file for d in folders if Path(file).name == file and os.path.isfile(d/file)), None)
     if found: return found
     fetch = f"fetch it from {row.url} ({row.size}, {row.licence}) and put it" if file == row.file else "put it"
     raise FabricError(f"{file} is not here; {fetch} into {cache}, or give its path: pretrained='…/{Path(file).name}'" + ('' if file == row.file else f"; the published file is {row.file}"))
@@ -192,7 +202,7 @@ def _cells(w, h):
     "Corner and stride (n, 3) of every cell of the three grids, row after row"
     return np.concatenate([np.stack([*(g.ravel() for g in np.meshgrid(np.arange(w//s), np.arange(h//s))), np.full((w//s)*(h//s), s)], 1) for s in (8, 16, 32)])
 
-# %% ../nbs/14_detectors.ipynb #a853260c
+# %% ../nbs/14_detectors.ipynb #d7b9632e
 def yolox_detector(
     pretrained:bool|str|Path=True, # True: the published file; or the path of an ONNX file
     labels:tuple=None, # What its classes are called; COCO's 80 if not given
@@ -207,7 +217,8 @@ def yolox_detector(
     cells = _cells(w, h)
     def find(img):
         x, r = _letterbox(img, w, h)
-        out = net.run(None, {net.get_inputs()[0].name: x})[0][0]                    # (cells, 5 + classes)
+        out = net.run(None, {net.get_inputs()[0].name: x})[0]
+        out = out[0] if out.ndim else out                                           # (cells, 5 + classes)
         if out.shape != (len(cells), 5 + len(labels)): raise FabricError(f"{path} gives {out.shape}, a YOLOX of {len(labels)} labels gives {(len(cells), 5 + len(labels))}; name its classes with labels=")
         xy, wh, scores = (out[:, :2] + cells[:, :2])*cells[:, 2:], np.exp(out[:, 2:4])*cells[:, 2:], out[:, 4:5]*out[:, 5:]
         keep = scores.max(1) > floor
@@ -219,20 +230,27 @@ def _onnx(path):
     ort = need('onnxruntime', 'garments')
     try: net = ort.InferenceSession(str(path), providers=['CPUExecutionProvider'])
     except Exception as e: raise CheckpointError(f"{path} cannot be read as an ONNX model ({str(e).splitlines()[0][:120]})") from None
-    shape = net.get_inputs()[0].shape
-    if len(shape) == 4 and all(isinstance(n, int) for n in shape[1:]) and shape[1] == 3: return net
-    raise CheckpointError(f"{path} takes an input {shape}; a YOLOX exported at a fixed size takes [1, 3, height, width]")
+    takes = [(o.type, *o.shape) for o in net.get_inputs()]
+    if len(takes) == 1 and len(takes[0]) == 5 and takes[0][0] == 'tensor(float)' and takes[0][2] == 3 and all(isinstance(n, int) and n >= 32 for n in takes[0][3:]): return net
+    raise CheckpointError(f"{path} takes {takes or 'no input'}; a YOLOX exported at a fixed size takes [1, 3, height, width]")
 
-# %% ../nbs/14_detectors.ipynb #feb6475d
+# %% ../nbs/14_detectors.ipynb #0210f553
+def _put(net, tensors, path):
+    "The network with these weights, all of them and none NaN, or an error that names the file"
+    try: load_weights(net, tensors)
+    except CheckpointError as e: raise CheckpointError(f"{path}: {e}") from None
+    return net
+
 def is_tuned(
     pretrained, # As adapters take it
 )->bool:
     "Is this a folder that `tune_detector` saved?"
-    return isinstance(pretrained, (str, Path)) and (Path(pretrained)/'card.json').is_file()
+    return isinstance(pretrained, (str, Path)) and os.path.isfile(Path(pretrained)/'card.json')
 
 def _tuned_yolo(folder, tasks):
     "ultralytics' network from a folder of ours"
     def make(card):
+        if not all(isinstance(l, str) for l in card['labels']) or type(card['size']) is not int or not 32 <= card['size'] <= 4096: raise ValueError("its labels are texts and its size is 32 to 4096 pixels")
         net = tasks.DetectionModel(card['arch'], nc=len(card['labels']), verbose=False)
         net.names, net.imgsz = dict(enumerate(card['labels'])), card['size']
         return net
@@ -241,10 +259,15 @@ def _tuned_yolo(folder, tasks):
 def _tuned_yolos(folder):
     "(processor, network, where they are from) from a folder of ours"
     tf = need('transformers', 'garments')
-    def processor(kind, **kwargs): return getattr(tf, kind if str(kind).endswith('ImageProcessor') else 'ImageProcessingMixin')(**kwargs)
-    def make(card): return tf.AutoModelForObjectDetection.from_config(tf.AutoConfig.for_model(**card['arch']))
-    net, card = _built(folder, 'yolos', make), read_card(folder)
-    return processor(card['processor'].pop('image_processor_type', 'YolosImageProcessor'), **card['processor']), net, str(folder)
+    def processor(image_processor_type='YolosImageProcessor', **kwargs):
+        kind = getattr(tf, image_processor_type)
+        if isinstance(kind, type) and issubclass(kind, tf.ImageProcessingMixin) and hasattr(kind, 'post_process_object_detection'): return kind(**kwargs)
+        raise TypeError(f"{image_processor_type!r} prepares no photos for a detector")
+    def make(card):
+        processor(**card['processor'])
+        return tf.AutoModelForObjectDetection.from_config(tf.AutoConfig.for_model(**card['arch']))
+    net = _built(folder, 'yolos', make)
+    return processor(**read_card(folder)['processor']), net, str(folder)
 
 def _built(folder, base, make):
     "A network from a folder of `tune_detector`, or an error that says what its card lacks"
@@ -252,25 +275,33 @@ def _built(folder, base, make):
     except FabricError: raise
     except Exception as e: raise CheckpointError(f"{folder}: its card does not describe a {base} that can be built ({type(e).__name__}: {str(e)[:160]})") from e
 
-# %% ../nbs/14_detectors.ipynb #3a788b11
+# %% ../nbs/14_detectors.ipynb #2965ed53
 HUB = dict(yolos='valentinafeve/yolos-fashionpedia', grounding_dino='IDEA-Research/grounding-dino-tiny')   # names on the hub
 _YOLOS = dict(hidden_size=384, num_attention_heads=6, intermediate_size=1536, image_size=[512, 864], num_labels=46)   # the published one's sizes
 
 def _from_hub(base, pretrained, kind):
     "(processor, network, where they are from) by a name of the hub, or from a folder"
-    tf, where = need('transformers', 'garments'), str(HUB[base] if pretrained is True else pretrained)
+    tf, where = need('transformers', 'garments'), str(HUB[base] if _given(pretrained) is True else pretrained)
     local, mend = os.path.isdir(where), f"connect once, or give a folder with config.json, preprocessor_config.json and model.safetensors, as huggingface.co/{HUB[base]} has them: pretrained='…'"
-    def get(): return [load.from_pretrained(where, local_files_only=local, **kw) for load,kw in ((tf.AutoProcessor, {}), (getattr(tf, kind), dict(weights_only=True)))]
-    if not local: return *fetched(get, f'{where!r}', mend), where
-    try: return *get(), where
+    def load(cls, **kwargs): return cls.from_pretrained(where, local_files_only=local, trust_remote_code=False, **kwargs)
+    def get(): return load(tf.AutoProcessor), *load(getattr(tf, kind), weights_only=True, output_loading_info=True)
+    try: prepare, net, facts = get() if local else fetched(get, f'{where!r}', mend)
+    except FabricError: raise
     except Exception as e: raise CheckpointError(f"{where} cannot be read as a {base} ({type(e).__name__}: {' '.join(str(e).split())[:200]}); {mend}") from e
+    lacks = sorted(facts['missing_keys'])              # transformers draws these at random, with a warning only
+    if lacks: raise CheckpointError(f"{where} lacks {len(lacks)} weights of a {base}: {', '.join(lacks[:5])}; {mend}")
+    return prepare, _put(net, net.state_dict(), where), where
 
-def _no_strip(img, most=4):
-    "A photo that is many times longer than wide, filled up with grey at its right or lower side: networks would squeeze it to nothing"
-    w, h = (max(n, -(-max(img.size)//most)) for n in img.size)
-    return img if (w, h) == img.size else ImageOps.pad(img, (w, h), color=(114,)*3, centering=(0, 0))
+def _no_strip(img, most=4, longest=2048):
+    "(a photo that is many times longer than wide, made smaller and filled up with grey at its right or lower side, since networks would squeeze it to nothing; its scale)"
+    if max(img.size) <= most*min(img.size): return img, 1.
+    scale = min(1., longest/max(img.size))
+    small = img.resize([max(1, round(n*scale)) for n in img.size])
+    filled = Image.new('RGB', [max(n, -(-max(small.size)//most)) for n in small.size], (114,)*3)
+    filled.paste(small)
+    return filled, scale
 
-# %% ../nbs/14_detectors.ipynb #9524179a
+# %% ../nbs/14_detectors.ipynb #2aca9924
 def yolos_detector(
     pretrained:bool|str|Path=True, # True: YOLOS of Fashionpedia; False: its shape with random weights; a folder, or a name of the hub
     floor:float=FLOOR, # Least score
@@ -281,36 +312,47 @@ def yolos_detector(
     else: prepare, net, source = _tuned_yolos(pretrained) if is_tuned(pretrained) else _from_hub('yolos', pretrained, 'AutoModelForObjectDetection')
     net = net.eval().to(default_device())
     def find(img):
-        img = _no_strip(img)
+        img, scale = _no_strip(img)
         with torch.inference_mode(): out = net(**prepare(images=img, return_tensors='pt').to(net.device))
-        res = prepare.post_process_object_detection(out, threshold=floor, target_sizes=[img.size[::-1]])[0]
+        res = prepare.post_process_object_detection(out, threshold=floor, target_sizes=[[n/scale for n in img.size[::-1]]])[0]
         return found_boxes(res['boxes'].cpu(), [net.config.id2label[i] for i in res['labels'].tolist()], res['scores'].cpu())
     return Detector('yolos', find, tuple(net.config.id2label.values()), net, source, "Apache-2.0; the weights' as their page says")
 
-# %% ../nbs/14_detectors.ipynb #02a6500f
+# %% ../nbs/14_detectors.ipynb #b42dba71
 def grounding_dino_detector(
     pretrained:bool|str|Path=True, # True: the tiny published one; a folder, or a name of the hub
     labels:tuple=('person', *CATEGORIES), # What to look for, in words
     floor:float=FLOOR, # Least score
 ):
     "Grounding DINO: finds what it is told to look for"
+    sv = need('supervision', 'garments')
     if pretrained is False: raise FabricError("Grounding DINO reads words with a tokenizer that comes with its weights, so there is no random one; give pretrained=True or a folder")
+    if isinstance(labels, str) or not labels or not all(isinstance(l, str) and l.strip(' _') and '.' not in l for l in labels):
+        raise FabricError(f"labels are {labels!r}; give at least one text, none empty or with a full stop in it")
     prepare, net, source = _from_hub('grounding_dino', pretrained, 'AutoModelForZeroShotObjectDetection')
-    net, words = net.eval().to(default_device()), [l.replace('_', ' ') for l in labels]
+    net, words, stop = net.eval().to(default_device()), np.array([l.replace('_', ' ') for l in labels]), prepare.tokenizer.convert_tokens_to_ids('.')
+    n, most = len(prepare.tokenizer('. '.join(words) + '.')['input_ids']), net.config.max_text_len
+    if n > most: raise FabricError(f"{len(words)} labels make {n} tokens and this network reads {most}; give fewer labels")
     def find(img):
-        img = _no_strip(img)
-        x = prepare(images=img, text=[words], return_tensors='pt').to(net.device)
+        img, scale = _no_strip(img)
+        x = prepare(images=img, text=[list(words)], return_tensors='pt').to(net.device)
         with torch.inference_mode(): out = net(**x)
-        res = prepare.post_process_grounded_object_detection(out, x['input_ids'], threshold=floor, target_sizes=[img.size[::-1]])[0]
-        return found_boxes(res['boxes'].cpu(), res['text_labels'], res['scores'].cpu())
-    return Detector('grounding_dino', find, tuple(words), net, source, 'Apache-2.0')
+        ids = x['input_ids'][0]                                              # [CLS] pants . long skirt . [SEP]
+        part, word = (ids == stop).cumsum(0), ~torch.isin(ids, ids.new_tensor([stop, *prepare.tokenizer.all_special_ids]))
+        word |= ids == prepare.tokenizer.unk_token_id                        # an unknown word is a word
+        token = out.logits[0, :, :len(ids)].sigmoid()                        # (queries, tokens)
+        score, best = torch.stack([token[:, word & (part == k)].amax(1) for k in range(len(words))], 1).max(1)
+        keep = (score > floor).cpu().numpy()
+        boxes = sv.xcycwh_to_xyxy(out.pred_boxes[0].cpu().numpy())*np.tile(img.size, 2)/scale
+        return found_boxes(boxes[keep], words[best.cpu().numpy()[keep]], score.cpu().numpy()[keep])
+    return Detector('grounding_dino', find, tuple(words.tolist()), net, source, 'Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #64acb3b7
+# %% ../nbs/14_detectors.ipynb #9e9dc7e8
 def tiny_yolos(
     folder:str|Path, # Where it is saved
     labels:tuple=('shirt, blouse', 'pants', 'shoe'), # What it can say
 )->Path: # The folder
-    "A YOLOS of 30,000 random weights, saved as the published one is"
+    "A YOLOS of 50,000 random weights, saved as the published one is"
     tf, names = need('transformers', 'garments'), dict(enumerate(labels))
     cfg = tf.YolosConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, num_detection_tokens=10, image_size=[64, 64],
                          id2label=names, label2id={v: k for k,v in names.items()})
@@ -327,14 +369,14 @@ def tiny_grounding_dino(
     swin = tf.SwinConfig(embed_dim=16, depths=[1]*4, num_heads=[1, 2, 4, 8], window_size=4, image_size=64, out_features=['stage2', 'stage3', 'stage4'])
     text = tf.BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=len(words)+7)
     cfg = tf.GroundingDinoConfig(backbone_config=swin, text_config=text, d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
-                                 decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, num_queries=12, max_text_len=64)
+                                 decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, num_queries=12)
     with seeded(): tf.GroundingDinoForObjectDetection(cfg).save_pretrained(folder)
     (folder/'vocab.txt').write_text('\n'.join(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', '.', '?', *words]))
-    prepare = tf.GroundingDinoImageProcessor(size=dict(shortest_edge=64, longest_edge=96))
+    prepare = tf.GroundingDinoImageProcessor(size=dict(shortest_edge=96, longest_edge=144))
     tf.GroundingDinoProcessor(prepare, tf.BertTokenizer(vocab=str(folder/'vocab.txt'))).save_pretrained(folder)
     return folder
 
-# %% ../nbs/14_detectors.ipynb #3d538f71
+# %% ../nbs/14_detectors.ipynb #186500c1
 def ultralytics(
     part:str='', # A part of it, such as '.nn.tasks'
 ): # The module
@@ -344,18 +386,38 @@ def ultralytics(
     if settings['sync']: settings.update(sync=False)
     return need('ultralytics' + part, 'yolo')
 
+_one = RLock()   # two threads that patch and restore at once would undo each other's
+
+@contextmanager
+def _caged(tasks):
+    "ultralytics builds its known layers only, and looks for no file elsewhere: not on a disk, not on the network"
+    def refuse(url, *args, **kwargs): raise OSError(f"it asks for {url}, and nothing is fetched here")
+    downloads = ultralytics('.utils.downloads')
+    with _one, mock.patch.object(tasks, 'SAFE_LOAD', True), mock.patch.object(downloads, 'attempt_download_asset', str), mock.patch.object(torch.hub, 'download_url_to_file', refuse): yield
+
+def _told(e): return f"{type(e).__name__}: {' '.join(str(e).split())[:160]}"
+
+# %% ../nbs/14_detectors.ipynb #f5011a49
+def _yolo_yaml(name, tasks):
+    try: return tasks.DetectionModel(name, verbose=False)
+    except Exception as e: raise FabricError(f"{name} describes no detection model of ultralytics ({_told(e)})") from None
+
+def _yolo_file(path, tasks):
+    try: found = tasks.torch_safe_load(path.resolve(), safe_only=True)[0]      # by a bare name it would delete a damaged file, to fetch it anew
+    except Exception as e: raise CheckpointError(f"{path} is no model of ultralytics that can be read safely ({_told(e)}); nothing in it was run") from None
+    net = (found.get('ema') or found.get('model')) if isinstance(found, dict) else found
+    if isinstance(net, torch.nn.Module): return _put(net.float(), net.state_dict(), path)
+    raise CheckpointError(f"{path} holds a {type(net).__name__} and not a detection model of ultralytics")
+
 def _yolo_net(pretrained):
     "(network with its `names`, where it is from); whatever a file says, only ultralytics' known layers are built"
     tasks = ultralytics('.nn.tasks')
-    with mock.patch.object(tasks, 'SAFE_LOAD', True):
-        if pretrained is False or str(pretrained).endswith(('.yaml', '.yml')): return tasks.DetectionModel(str(pretrained or 'yolo11n.yaml'), verbose=False), 'random'
-        if is_tuned(pretrained): return _tuned_yolo(pretrained, tasks), str(pretrained)
-        path = find_weights('yolo', pretrained)
-        try: found = tasks.torch_safe_load(path, safe_only=True)[0]
-        except Exception as e: raise CheckpointError(f"{path} is no model of ultralytics that can be read safely ({type(e).__name__}: {' '.join(str(e).split())[:160]}); nothing in it was run") from None
-    net = (found.get('ema') or found.get('model')) if isinstance(found, dict) else found
-    if isinstance(net, tasks.DetectionModel): return net.float(), path.name
-    raise CheckpointError(f"{path} holds a {type(net).__name__} and not a detection model of ultralytics")
+    with _caged(tasks):
+        if _given(pretrained) is False or str(pretrained).endswith(('.yaml', '.yml')): net, source = _yolo_yaml(str(pretrained or 'yolo11n.yaml'), tasks), 'random'
+        elif is_tuned(pretrained): net, source = _tuned_yolo(pretrained, tasks), str(pretrained)
+        else: net, source = _yolo_file(path := find_weights('yolo', pretrained), tasks), path.name
+    if type(net) is tasks.DetectionModel and tasks.guess_model_task(net) == 'detect': return net, source
+    raise CheckpointError(f"{pretrained} holds a {type(net).__name__} and not a detection model of ultralytics")
 
 # %% ../nbs/14_detectors.ipynb #9c3510f7
 def yolo_detector(
@@ -373,13 +435,12 @@ def yolo_detector(
     def find(img): return sv.Detections.from_ultralytics(run(np.ascontiguousarray(np.asarray(img)[..., ::-1]))[0])   # it takes blue first
     return Detector('yolo', find, tuple(net.names.values()), net, source, 'AGPL-3.0')
 
-# %% ../nbs/14_detectors.ipynb #519923f5
-def _fill(net, name, pretrained):
-    "(network with its weights, where they are from)"
-    if pretrained is False: return net.eval().to(default_device()), 'random'
-    path = find_weights(name, pretrained)
-    load_weights(net, read_state(path))
-    return net.eval().to(default_device()), path.name
+# %% ../nbs/14_detectors.ipynb #0ed0159f
+def _fill(build, name, pretrained):
+    "(network with its weights, where they are from); the weights are looked for before anything is built"
+    path = None if pretrained is False else find_weights(name, pretrained)
+    net = build() if path is None else _put(build(), read_state(path), path)
+    return net.eval().to(default_device()), path.name if path else 'random'
 
 def sam_segmenter(
     size:str, # 'vit_b', 'vit_l' or 'vit_h'
@@ -388,19 +449,22 @@ def sam_segmenter(
 ):
     "Segment Anything, by its authors' package"
     sam = need('segment_anything', 'garments')
-    net, source = _fill(net or sam.sam_model_registry[size](), f'sam_{size}', pretrained)
+    net, source = _fill(lambda: net or sam.sam_model_registry[size](), f'sam_{size}', pretrained)
     def encode(img):
         p = sam.SamPredictor(net)
-        p.set_image(np.asarray(img))
-        return p
-    def decode(p, boxes):
-        boxes = p.transform.apply_boxes_torch(torch.from_numpy(boxes).to(p.device), p.original_size)
-        return p.predict_torch(None, None, boxes=boxes, multimask_output=False)[0][:, 0].cpu().numpy()   # (n, 1, h, w) -> (n, h, w)
+        filled, scale = _no_strip(img)
+        p.set_image(np.asarray(filled))
+        return p, img.size, scale
+    def decode(state, boxes):
+        p, (w, h), scale = state
+        boxes = p.transform.apply_boxes_torch(torch.from_numpy(boxes*np.float32(scale)).to(p.device), p.original_size)
+        masks = p.predict_torch(None, None, boxes=boxes, multimask_output=False)[0][..., :max(1, round(h*scale)), :max(1, round(w*scale))]
+        return torch.nn.functional.interpolate(masks.byte(), (h, w))[:, 0].bool().cpu().numpy()   # (n, 1, h, w) -> (n, h, w)
     return Segmenter(f'sam_{size}', encode, decode, net, source, 'Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #6c355180
+# %% ../nbs/14_detectors.ipynb #b1da547d
 def tiny_sam():
-    "A SAM of 0.1 million random weights that sees 64 x 64 pixels"
+    "A SAM of 50,000 random weights that sees 64 x 64 pixels"
     m = need('segment_anything.modeling', 'garments')
     with seeded():
         see = m.ImageEncoderViT(img_size=64, patch_size=16, embed_dim=32, depth=1, num_heads=2, out_chans=16, use_rel_pos=True)
@@ -408,7 +472,7 @@ def tiny_sam():
         tell = m.MaskDecoder(transformer_dim=16, transformer=m.TwoWayTransformer(depth=2, embedding_dim=16, mlp_dim=32, num_heads=2), iou_head_hidden_dim=16)
         return m.Sam(see, ask, tell)
 
-# %% ../nbs/14_detectors.ipynb #2904045d
+# %% ../nbs/14_detectors.ipynb #eb1007a4
 def ultralytics_segmenter(
     name:str, # 'mobile_sam' or 'sam2'
     pretrained:bool|str|Path=True, # True: the published weights (of SAM 2 the tiny ones); False: random; a file
@@ -416,7 +480,7 @@ def ultralytics_segmenter(
     "MobileSAM or SAM 2 (tiny), by ultralytics (AGPL-3.0)"
     build, predict = ultralytics('.models.sam.build'), ultralytics('.models.sam.predict')
     make, kind = dict(mobile_sam=(build.build_mobile_sam, predict.Predictor), sam2=(build.build_sam2_t, predict.SAM2Predictor))[name]
-    net, source = _fill(make(), name, pretrained)
+    net, source = _fill(make, name, pretrained)
     def encode(img):
         p = kind(overrides=dict(imgsz=1024, verbose=False, save=False, device=str(default_device())))
         p.setup_model(net, verbose=False)

@@ -74,7 +74,7 @@ def _load(encoder, tensors):
     load_weights(net, {k: v for k,v in tensors.items() if k in own})
     return encoder
 
-# %% ../nbs/10_encoders.ipynb #79a5a30b
+# %% ../nbs/10_encoders.ipynb #2c1a5e1d
 def _silence(url, seconds=5):
     "Why a host does not answer, within some seconds; empty if it does"
     from huggingface_hub import get_session
@@ -100,7 +100,8 @@ def fetched(
     constants.HF_HUB_OFFLINE = before or bool(why)
     try: return get()
     except Exception as e:
-        raise FabricError(f"the published weights {what} could not be fetched ({why or f'{type(e).__name__}: {e}'}"[:300] + f"); {mend}") from e
+        why = ' '.join((why or f'{type(e).__name__}: {e}').split())
+        raise FabricError(f"the published weights {what} could not be fetched ({why}"[:300] + f"); {mend}") from e
     finally: constants.HF_HUB_OFFLINE = before
 
 # %% ../nbs/10_encoders.ipynb #155e2b57

@@ -320,7 +320,7 @@ def write_cutouts(
         pd.DataFrame(left_out, columns=['photo', 'outcome', 'why']).to_csv(tmp/'left_out.csv', index=False)
     return Path(out)/'items.csv'
 
-# %% ../nbs/30_garments.ipynb #ba14d964
+# %% ../nbs/30_garments.ipynb #a18e5a5d
 def _check_table(table, kinds, skip_bad):
     "(rows with readable photos, wanted category of each or None), or an error"
     if 'image' not in table: raise FabricError(f"the table has no column 'image'; it has: {', '.join(map(str, table))}")
@@ -330,7 +330,8 @@ def _check_table(table, kinds, skip_bad):
     if len(bad) and not skip_bad: raise FabricError(f"{len(bad)} of {len(table)} photos cannot be read; leave them out with skip_bad=True, or mend them: {bad.why.iloc[0]}")
     table = table[~table.image.astype(str).isin(bad.path)]
     if not len(table): raise FabricError("the table has no photo that can be read")
-    return table, list(table.category) if 'category' in table else [read_title(t) for t in table.title] if 'title' in table else None
+    if 'category' in table: return table, [c if isinstance(c, (str, tuple, list)) else None for c in table.category]        # an empty cell: every garment
+    return table, [read_title(t if isinstance(t, str) else '') for t in table.title] if 'title' in table else None
 
 def _pictures(image, found, kinds, cut):
     "The pictures of one photo as (kind, PIL image)"
