@@ -6,8 +6,8 @@
 __all__ = ['Weights', 'WEIGHTS', 'FLOOR', 'HUB', 'DETECTORS', 'SEGMENTERS', 'Detector', 'found_boxes', 'Segmenter',
            'whole_detector', 'box_masks', 'box_segmenter', 'grabcut_segmenter', 'find_weights', 'coco_labels',
            'yolox_detector', 'is_tuned', 'yolos_detector', 'grounding_dino_detector', 'tiny_yolos',
-           'tiny_grounding_dino', 'ultralytics', 'yolo_detector', 'sam_segmenter', 'tiny_sam', 'ultralytics_segmenter',
-           'detector', 'segmenter', 'check_detector', 'check_segmenter']
+           'tiny_grounding_dino', 'ultralytics', 'caged', 'yolo_net', 'yolo_detector', 'sam_segmenter', 'tiny_sam',
+           'ultralytics_segmenter', 'detector', 'segmenter', 'check_detector', 'check_segmenter']
 
 # %% ../nbs/14_detectors.ipynb #0ed1e506
 import json, os
@@ -376,7 +376,7 @@ def tiny_grounding_dino(
     tf.GroundingDinoProcessor(prepare, tf.BertTokenizer(vocab=str(folder/'vocab.txt'))).save_pretrained(folder)
     return folder
 
-# %% ../nbs/14_detectors.ipynb #186500c1
+# %% ../nbs/14_detectors.ipynb #85885d35
 def ultralytics(
     part:str='', # A part of it, such as '.nn.tasks'
 ): # The module
@@ -389,7 +389,9 @@ def ultralytics(
 _one = RLock()   # two threads that patch and restore at once would undo each other's
 
 @contextmanager
-def _caged(tasks):
+def caged(
+    tasks, # ultralytics.nn.tasks
+):
     "ultralytics builds its known layers only, and looks for no file elsewhere: not on a disk, not on the network"
     def refuse(url, *args, **kwargs): raise OSError(f"it asks for {url}, and nothing is fetched here")
     downloads = ultralytics('.utils.downloads')
@@ -397,7 +399,7 @@ def _caged(tasks):
 
 def _told(e): return f"{type(e).__name__}: {' '.join(str(e).split())[:160]}"
 
-# %% ../nbs/14_detectors.ipynb #f5011a49
+# %% ../nbs/14_detectors.ipynb #0e13e311
 def _yolo_yaml(name, tasks):
     try: return tasks.DetectionModel(name, verbose=False)
     except Exception as e: raise FabricError(f"{name} describes no detection model of ultralytics ({_told(e)})") from None
@@ -409,17 +411,17 @@ def _yolo_file(path, tasks):
     if isinstance(net, torch.nn.Module): return _put(net.float(), net.state_dict(), path)
     raise CheckpointError(f"{path} holds a {type(net).__name__} and not a detection model of ultralytics")
 
-def _yolo_net(pretrained):
+def yolo_net(pretrained):
     "(network with its `names`, where it is from); whatever a file says, only ultralytics' known layers are built"
     tasks = ultralytics('.nn.tasks')
-    with _caged(tasks):
+    with caged(tasks):
         if _given(pretrained) is False or str(pretrained).endswith(('.yaml', '.yml')): net, source = _yolo_yaml(str(pretrained or 'yolo11n.yaml'), tasks), 'random'
         elif is_tuned(pretrained): net, source = _tuned_yolo(pretrained, tasks), str(pretrained)
         else: net, source = _yolo_file(path := find_weights('yolo', pretrained), tasks), path.name
     if type(net) is tasks.DetectionModel and tasks.guess_model_task(net) == 'detect': return net, source
     raise CheckpointError(f"{pretrained} holds a {type(net).__name__} and not a detection model of ultralytics")
 
-# %% ../nbs/14_detectors.ipynb #9c3510f7
+# %% ../nbs/14_detectors.ipynb #5784bdcd
 def yolo_detector(
     pretrained:bool|str|Path=True, # True: yolo11n of COCO; False or a .yaml: random weights; a .pt, or a folder of `tune_detector`
     imgsz:int=None, # Side that photos are brought to, in pixels; as it was tuned, else 640
@@ -428,7 +430,7 @@ def yolo_detector(
 ):
     "A YOLO of ultralytics (AGPL-3.0)"
     sv, detect = need('supervision', 'garments'), ultralytics('.models.yolo.detect')
-    net, source = _yolo_net(pretrained)
+    net, source = yolo_net(pretrained)
     imgsz = imgsz or getattr(net, 'imgsz', 640)
     run = detect.DetectionPredictor(overrides=dict(conf=floor, iou=overlap, imgsz=imgsz, verbose=False, save=False, device=str(default_device())))
     run.setup_model(net, verbose=False)
