@@ -15,109 +15,118 @@ from .core import FabricError
 CATEGORIES = tuple('''shirt top sweater cardigan jacket vest pants shorts skirt coat dress jumpsuit cape glasses hat headwear tie glove watch
     belt leg_warmer tights sock shoe bag scarf umbrella underwear swimwear nightwear jewellery'''.split())
 
-# %% ../nbs/01a_titles.ipynb #2502e5a2
-_UPPER = '''
+# %% ../nbs/01a_titles.ipynb #82fa918c
+_WORDS = '''
 shirt en: shirt, blouse, ~button down, ~button up, ~flannel, overshirt, dress shirt, aloha shirt
-shirt ko: 셔츠, 셔쓰, 샤츠, 블라우스, 남방, 와이셔츠, 드레스셔츠, 드레스 셔츠
-shirt ja: シャツ, ワイシャツ, yシャツ, ブラウス, ドレスシャツ
+shirt ko: 셔츠, 셔쓰, 샤츠, 블라우스, =남방, 체크남방, 청남방, 린넨남방, 반팔남방, 긴팔남방, 와이셔츠, 드레스셔츠, 드레스 셔츠
+shirt ja: シャツ, ~ボタンダウン, ボタンダウンシャツ, ワイシャツ, yシャツ, ブラウス, ドレスシャツ
 shirt es: camisa, blusa, guayabera, sobrecamisa
-top en: top, tee, t shirt, tshirt, teeshirt, tank, tank top, vest top, ~halter, halter top, crop top, henley, polo, polo shirt, ~jersey, sweatshirt, sweat shirt
-top en: hoodie, hoody, hooded top, tunic, camisole, cami, singlet, bodysuit, leotard, bustier, undershirt, sling, rugby shirt, football shirt
+top en: top, tee, t shirt, tshirt, tee shirt, teeshirt, tank, tank top, vest top, ~halter, halter top, crop top, henley, polo, polo shirt, ~jersey, sweatshirt
+top en: sweat shirt, hoodie, hoody, hooded top, tunic, camisole, cami, singlet, bodysuit, body suit, leotard, bandeau, tube top, bustier, undershirt, ~sling, rugby shirt
+top en: football shirt, longsleeve
 top ko: 티셔츠, 티셔쓰, =티, 반팔티, 긴팔티, 면티, 카라티, 반팔티셔츠, 긴팔티셔츠, 면티셔츠, 카라티셔츠, 라운드티셔츠, 커플티셔츠, 나시티셔츠, 나시티, 쫄티, 커플티
-top ko: 라운드티, 폴라티, 후드티, 후드티셔츠, ~후드집업, ~집업, 후디, 맨투맨, 맨투맨티, 스웨트셔츠, 스웻셔츠, 폴로티, 폴로셔츠, 피케셔츠, 피케티셔츠, ~나시, ~민소매
-top ko: =탑, =톱, 크롭탑, 크롭톱, 탱크탑, 튜브탑, 캐미솔, 뷔스티에, 튜닉, 바디슈트, =상의, 티샤츠
-top ja: tシャツ, ティーシャツ, ポロシャツ, カットソー, =トップス, レディーストップス, メンズトップス, タンクトップ, キャミソール, トレーナー, パーカー, =パーカ
-top ja:  フーディ, フーディー, ~スウェット, ~スエット, スウェットシャツ, チュニック, ボディスーツ, ビスチェ, ラガーシャツ, ロンt
-top es: camiseta, playera, remera, polera, franela, ~polo, ~top, musculosa, sudadera, buzo, ~body, tunica, camisola
-sweater en: sweater, jumper, pullover, ~turtleneck, ~turtle neck, ~roll neck, ~knit, ~knitwear, jersey sweater, sweater vest top
-sweater ko: 스웨터, ~니트, ~니트웨어, ~터틀넥, ~목폴라, ~폴라, 풀오버
+top ko: 라운드티, 폴라티, 후드티, 후드티셔츠, ~후드집업, ~집업, 후디, 맨투맨, 맨투맨티, 스웨트셔츠, 스웻셔츠, 폴로티, 폴로셔츠, 피케셔츠, 피케티셔츠, ~나시, ~민소매, =탑
+top ko: =톱, 크롭탑, 크롭톱, 탱크탑, 튜브탑, 캐미솔, 뷔스티에, 튜닉, 바디슈트, 바디수트, 목티, =상의, 티샤츠
+top ja: tシャツ, ティーシャツ, ポロシャツ, カットソー, =トップス, レディーストップス, メンズトップス, タンクトップ, キャミソール, ~キャミ, トレーナー, パーカー, =パーカ
+top ja: フーディ, フーディー, ~スウェット, ~スエット, スウェットシャツ, チュニック, ボディスーツ, ビスチェ, ラガーシャツ, ロンt
+top es: camiseta, playera, remera, polera, ~franela, ~polo, top, musculosa, sudadera, buzo, ~body, tunica, camisola
+sweater en: sweater, jumper, ~pullover, ~turtleneck, ~turtle neck, ~roll neck, ~knit, ~knitwear
+sweater ko: 스웨터, ~니트, ~니트웨어, ~터틀넥, ~목폴라, ~=폴라, ~풀오버
 sweater ja: セーター, ~ニット, ~タートルネック, ~タートル, ~プルオーバー
 sweater es: jersey, sueter, pulover, chompa
-cardigan en: cardigan, cardi
+cardigan en: cardigan, cardi, shrug
 cardigan ko: 가디건, 카디건, 가디간
 cardigan ja: カーディガン, =カーデ
-cardigan es: cardigan, rebeca
-jacket en: jacket, blazer, ~bomber, anorak, windbreaker, windcheater, blouson, sport coat, sportcoat, suit jacket, hooded jacket
-jacket ko: 자켓, 재킷, 쟈켓, 자켙, 점퍼, 잠바, 블레이저, 블루종, 바람막이, 아노락, 윈드브레이커, 모자켓, 야상, ~패딩, 가죽자켓
-jacket ja: ジャケット, ブレザー, ブルゾン, ジャンパー, アノラック, ウインドブレーカー, ウィンドブレーカー, ジージャン, gジャン, スタジャン, マウンテンパーカー
+cardigan es: cardigan, ~rebeca
+'''
+
+# %% ../nbs/01a_titles.ipynb #0e610dac
+_WORDS += '''
+jacket en: jacket, blazer, ~bomber, anorak, windbreaker, windcheater, blouson, bolero, sport coat, sportcoat, suit jacket, hooded jacket
+jacket ko: 자켓, 재킷, 쟈켓, 자켙, 점퍼, 잠바, 블레이저, 블루종, 바람막이, 아노락, 윈드브레이커, 모자켓, 야상, 볼레로, 무스탕, ~패딩, 가죽자켓
+jacket ja: ジャケット, ブレザー, ブルゾン, ジャンパー, アノラック, ウインドブレーカー, ウィンドブレーカー, ジージャン, gジャン, スタジャン, ボレロ, マウンテンパーカー
 jacket ja: ダウンジャケット, 上着
-jacket es: chaqueta, cazadora, americana, blazer, chamarra, campera, cortavientos, rompevientos, ~saco, anorak, casaca
+jacket es: chaqueta, cazadora, ~americana, blazer, chamarra, campera, cortavientos, rompevientos, ~saco, anorak, casaca, bolero, plumifero
 vest en: vest, waistcoat, gilet, sweater vest, body warmer, bodywarmer
 vest ko: 조끼, =베스트, 니트베스트, 패딩베스트, 정장베스트, 퀼팅베스트, 질렛
 vest ja: =ベスト, ニットベスト, ダウンベスト, フリースベスト, =ジレ
 vest es: chaleco
-'''
-
-# %% ../nbs/01a_titles.ipynb #dbbc9298
-_LOWER = '''
-pants en: pants, pant, trouser, slacks, jean, jeggings, jegging, leggings, legging, chino, capri, culotte, gaucho, jodhpur, jogger, sweatpants, sweatpant
-pants en: sweat pants, track bottoms, jogging bottoms, dungaree trousers, khakis, cargos, corduroys, palazzos
-pants ko: 바지, 팬츠, 면바지, 청바지, 진바지, 츄리닝바지, 슬랙스, 레깅스, =조거, 조거팬츠, 트라우저, =치노, 일자바지, 치마바지, 치마레깅스
-pants ja: パンツ, ズボン, ジーンズ, ジーパン, チノパン, スラックス, レギンス, スキニー, ジョガー, トラウザー, トラウザーズ, ガウチョ, サルエル, もんぺ
+pants en: pants, pant, trouser, slacks, jean, jeggings, jegging, leggings, legging, chino, capri, culotte, gaucho, jodhpur, jogger, sweatpants, sweatpant, sweat pants
+pants en: trackpants, track pants, track bottoms, jogging bottoms, dungaree trousers, khakis, cargos, corduroys, palazzos
+pants ko: 바지, 팬츠, 면바지, 청바지, 진바지, 츄리닝바지, 슬랙스, 레깅스, =조거, 조거팬츠, 트라우저, 큐롯, =치노, 일자바지, 치마바지, 치마레깅스
+pants ja: パンツ, ズボン, ジーンズ, ジーパン, チノパン, スラックス, レギンス, スキニー, キュロット, ジョガー, トラウザー, トラウザーズ, ガウチョ, サルエル, もんぺ
 pants es: pantalon, vaqueros, ~vaquero, tejano, jean, pitillo, leggin, legging, leggings, mallas, joggers, chinos, pants, bombacho
 shorts en: shorts, short pants, cutoff, cut offs, hot pants, bermudas, sweatshorts, trunks, skort
 shorts ko: 반바지, 숏팬츠, 쇼트팬츠, 핫팬츠, 반바지팬츠, 하프팬츠, 쇼츠, 버뮤다팬츠, 돌핀팬츠
 shorts ja: ショートパンツ, ハーフパンツ, 短パン, 半ズボン, ホットパンツ, バミューダパンツ, キュロットパンツ, ショーパン
-shorts es: pantalon corto, pantalones cortos, pantaloncillo, pantaloneta, pantalon vaquero corto, pantalones vaqueros cortos, shorts, ~short, bermuda
-shorts es: pantalon bermuda
+shorts es: pantalon corto, pantalones cortos, pantaloncillo, pantaloneta, pantalon vaquero corto, pantalones vaqueros cortos, shorts, ~short, bermuda, pantalon bermuda
+'''
+
+# %% ../nbs/01a_titles.ipynb #6225c131
+_WORDS += '''
 skirt en: skirt, miniskirt, sarong, tutu, kilt
 skirt ko: 스커트, 치마, 미니스커트, 롱치마
 skirt ja: スカート, スコート, ミニスカ, ミニスカート
 skirt es: falda, minifalda, pollera, pareo
 coat en: coat, parka, peacoat, pea coat, raincoat, rain coat, overcoat, trench, trenchcoat, greatcoat, topcoat, duffle coat, duffel coat, kimono, yukata
 coat ko: 코트, =파카, 외투, 롱패딩, 트렌치, 트렌치코트, 레인코트, 우비, =우의, 비옷, 기모노, 유카타, 두루마기
-coat ja: コート, モッズコート, レインコート, 外套, 着物, 浴衣, トレンチ, ダッフルコート, レインウェア, =カッパ, 雨ガッパ
-coat es: abrigo, gabardina, parka, impermeable, chubasquero, trenca, trench, sobretodo, kimono
-dress en: dress, gown, sundress, shirtdress, shirt dress, sweater dress, t shirt dress, jumper dress, blazer dress, coat dress, vest dress, sling dress, pinafore
-dress en: caftan, kaftan, coverup, cover up
+coat ja: コート, モッズコート, レインコート, 外套, 着物, 浴衣, =トレンチ, トレンチコート, ダッフルコート, レインウェア, =カッパ, 雨ガッパ
+coat es: abrigo, gabardina, parka, chaqueton, ~impermeable, chubasquero, trenca, trench, sobretodo, kimono
+dress en: dress, gown, sundress, shirtdress, shirt dress, sweater dress, t shirt dress, jumper dress, blazer dress, coat dress, vest dress, sling dress, pinafore, caftan
+dress en: kaftan, coverup, cover up
 dress ko: 원피스, 드레스, 셔츠원피스, 셔츠 원피스, 니트원피스, 니트 원피스, 뷔스티에원피스, 뷔스티에 원피스
 dress ja: ワンピース, ワンピ, ドレス, シャツワンピース, シャツワンピ, シャツドレス, ジャンパースカート, ジャンスカ, チュニックワンピース
 dress es: vestido, caftan, pichi
-jumpsuit en: jumpsuit, jump suit, romper, playsuit, overalls, dungarees, dungaree, onesie, boiler suit, boilersuit, coverall, catsuit, unitard, ~all in one
+jumpsuit en: jumpsuit, jump suit, romper, playsuit, overalls, dungarees, dungaree, onesie, boiler suit, boilersuit, coverall, catsuit, snowsuit, snow suit, ski suit
+jumpsuit en: unitard, ~all in one
 jumpsuit ko: 점프수트, 점프슈트, 롬퍼, 멜빵바지, 오버롤, 올인원, 우주복
-jumpsuit ja: ジャンプスーツ, オールインワン, サロペット, オーバーオール, つなぎ, ロンパース, コンビネゾン
-jumpsuit es: ~mono, enterizo, enterito, peto, pelele, ranita, mameluco, mono largo, mono corto, mono vaquero
+jumpsuit ja: ジャンプスーツ, オールインワン, サロペット, オーバーオール, ~つなぎ, ロンパース, コンビネゾン
+jumpsuit es: ~mono, enterizo, enterito, peto, pelele, ~ranita, mameluco, mono largo, mono corto, mono vaquero
 '''
 
-# %% ../nbs/01a_titles.ipynb #1ba20dc4
-_SMALL = '''
+# %% ../nbs/01a_titles.ipynb #7c28d3d7
+_WORDS += '''
 cape en: cape, cloak, poncho, capelet
 cape ko: =케이프, 판초, 망토, 판쵸
 cape ja: =ケープ, ポンチョ, =マント
-cape es: capa, poncho, ruana
-glasses en: glasses, sunglasses, sunglass, eyeglasses, eyewear, spectacles, goggles, shades
+cape es: ~capa, poncho, ruana
+glasses en: glasses, sunglasses, sunglass, eyeglasses, eyewear, spectacles, goggles
 glasses ko: 안경, 선글라스, 썬글라스, 고글, 물안경, 안경테
 glasses ja: メガネ, めがね, 眼鏡, サングラス, ゴーグル, 伊達メガネ
 glasses es: gafas, lentes, anteojos, gafas de sol, lentes de sol
-hat en: hat, cap, beanie, beret, fedora, bonnet, snapback, sunhat, bucket hat, top hat, baseball cap, visor
+hat en: hat, cap, beanie, beret, fedora, bonnet, snapback, sunhat, bucket hat, top hat, baseball cap, visor, balaclava
 hat ko: 모자, =비니, 털비니, 베레모, 페도라, 볼캡, 야구모자, 버킷햇, 벙거지, 스냅백, 밀짚모자, 털모자, 썬캡, 군밤모자, =캡, =햇
 hat ja: 帽子, ハット, キャップ, ニット帽, ベレー帽, ニットキャップ, バケットハット, バケハ, 麦わら帽, キャスケット, サンバイザー, ビーニー
-hat es: gorra, gorro, sombrero, boina, visera, pamela
-headwear en: headband, head band, headwear, hairband, hair band, head covering, hair accessory, hair accessories, hair clip, hairclip, scrunchie, tiara, turban
-headwear en: headpiece, bandana, hijab, hair tie
+hat es: gorra, gorro, sombrero, boina, visera, ~pamela
+headwear en: headband, head band, headwear, hairband, hair band, head covering, hair accessory, hair accessories, hair clip, hairclip, scrunchie, tiara, turban, headpiece
+headwear en: bandana, hijab, hair tie
 headwear ko: 머리띠, 헤어밴드, 헤어핀, 머리핀, 머리끈, 곱창밴드, 스크런치, 터번, 두건, 반다나, 헤어끈, 집게핀
-headwear ja: ヘアバンド, カチューシャ, ヘアアクセサリー, ヘアゴム, シュシュ, ターバン, バンダナ, ヘアピン, ヘアクリップ
-headwear es: diadema, cinta para el pelo, turbante, coletero, cintillo, vincha, horquilla, bandana, accesorio para el pelo
+headwear ja: ヘアバンド, カチューシャ, ヘアアクセサリー, ヘアゴム, シュシュ, ターバン, バンダナ, ヘアピン, バレッタ, ヘアクリップ
+headwear es: diadema, cinta para el pelo, turbante, coletero, cintillo, vincha, horquilla, tocado, bandana, accesorio para el pelo
 tie en: tie, necktie, bow tie, bowtie, neck tie, bolo tie, cravat
-tie ko: 넥타이, 나비넥타이, 보타이, =타이, 자동넥타이
+tie ko: 넥타이, 나비넥타이, 보타이, 자동넥타이
 tie ja: ネクタイ, 蝶ネクタイ, ボウタイ, ループタイ
 tie es: corbata, pajarita, corbatin
 glove en: glove, mitten
 glove ko: 장갑, 벙어리장갑, 글러브
 glove ja: 手袋, グローブ, ミトン
 glove es: guante, mitones, manoplas
-watch en: watch, wristwatch, wrist watch, smartwatch, watches
+'''
+
+# %% ../nbs/01a_titles.ipynb #931b66f8
+_WORDS += '''
+watch en: watch, wristwatch, wrist watch, smartwatch
 watch ko: 시계, 손목시계, 스마트워치
 watch ja: 腕時計, 時計, ウォッチ, スマートウォッチ
 watch es: reloj, reloj de pulsera
-belt en: belt, waist belt, waistbelt, tie belt, suspenders
-belt ko: 벨트, 허리띠, 혁대, 멜빵
-belt ja: ベルト, サスペンダー
-belt es: cinturon, cinto, tirantes elasticos
+belt en: belt, waist belt, waistbelt, tie belt
+belt ko: 벨트, 허리띠, 혁대
+belt ja: ベルト, ~革ベルト, ~レザーベルト
+belt es: cinturon, cinto
 leg_warmer en: leg warmer, legwarmer
 leg_warmer ko: 레그워머, 발토시, 각반
 leg_warmer ja: レッグウォーマー
-leg_warmer es: calentador, calentadores, calientapiernas
+leg_warmer es: calientapiernas, calentadores de piernas
 tights en: tights, stocking, pantyhose, hosiery
 tights ko: 스타킹, 타이즈, 타이츠, 팬티스타킹
 tights ja: タイツ, ストッキング, パンスト, スパッツ
@@ -125,24 +134,27 @@ tights es: medias, pantis, pantimedias, leotardos
 sock en: sock, knee sock, ankle sock
 sock ko: 양말, 삭스, 니삭스, 덧신, 페이크삭스, 버선
 sock ja: 靴下, ソックス, 足袋, フットカバー
-sock es: calcetin, soquete, tobilleras, media calcetin
-shoe en: shoe, footwear, boot, bootie, sneaker, trainers, sandal, heels, high heel, stiletto, pumps, flats, wedges, loafer, clog, moccasin, espadrille, slipper
-shoe en: flip flop, brogue, oxfords, oxford shoe, ballerinas, ballet flat, mules, slides, slip ons, slip on, high tops, plimsoll, wellies, stilettos, mary janes
-shoe en: crocs
+sock es: calcetin, soquete, tobilleras
+'''
+
+# %% ../nbs/01a_titles.ipynb #0ecefc1e
+_WORDS += '''
+shoe en: shoe, footwear, boot, bootie, sneaker, trainers, sandal, heels, high heel, stiletto, ~pumps, ~flats, ~wedges, loafer, clog, moccasin, espadrille, slipper
+shoe en: flip flop, brogue, oxfords, oxford shoe, ballerinas, ballet flat, ~mules, ~slides, slip ons, slip on, ~high tops, slingback, plimsoll, wellies, mary janes, crocs
 shoe ko: 신발, 구두, 운동화, 부츠, 샌들, 슬리퍼, 스니커즈, =로퍼, 페니로퍼, =단화, =힐, 통굽힐, 하이힐, 펌프스, =워커, 런닝화, 러닝화, 등산화, 농구화, 축구화, =장화
 shoe ko: 슬립온, =뮬, 플랫슈즈, 슈즈, 실내화, 고무신, 쪼리, 아쿠아슈즈, 메리제인
-shoe ja: 靴, シューズ, ブーツ, スニーカー, サンダル, パンプス, ローファー, ミュール, ハイヒール, 長靴, スリッパ, 革靴, 運動靴, モカシン, スリッポン, 下駄, 草履
-shoe ja: 上履き, ショートブーツ
-shoe es: zapato, zapatilla, bota, botin, sandalia, tacones, mocasin, alpargata, ~tenis, deportivas, chanclas, bailarinas, zueco, chancleta, calzado, manoletinas
+shoe ja: 靴, シューズ, ブーツ, スニーカー, サンダル, パンプス, ローファー, =ミュール, ハイヒール, 長靴, スリッパ, 革靴, 運動靴, モカシン, スリッポン, 下駄, 草履, 上履き
+shoe ja: ショートブーツ
+shoe es: zapato, zapatilla, bota, botin, sandalia, tacones, mocasin, alpargata, ~tenis, ~deportivas, chanclas, bailarinas, zueco, chancleta, calzado, manoletinas
 shoe es: merceditas
 bag en: bag, wallet, purse, handbag, hand bag, backpack, rucksack, tote, clutch, satchel, crossbody, pouch, duffel, duffle, belt bag, bum bag, fanny pack, briefcase
 bag en: shoulder bag, card holder, cardholder, messenger bag, holdall, knapsack
 bag ko: 가방, 백팩, 핸드백, 지갑, 반지갑, 장지갑, 카드지갑, 숄더백, 크로스백, 토트백, 에코백, 클러치, 파우치, 힙색, 벨트백, 책가방, 보스턴백, 메신저백, 버킷백, 배낭
-bag ko: 슬링백, 캔버스백, 미니백, 명품백, 허리가방
+bag ko: 캔버스백, 미니백, 명품백, 허리가방
 bag ja: バッグ, バックパック, 鞄, かばん, カバン, 財布, リュック, =トート, ハンドバッグ, ポーチ, クラッチ, ランドセル, ショルダーバッグ, トートバッグ, サコッシュ
 bag ja: ボディバッグ, ウエストポーチ, ベルトバッグ
 bag es: bolso, bolsa, mochila, cartera, billetera, monedero, bandolera, rinonera, riñonera, neceser, maletin, bolsito
-scarf en: scarf, scarves, shawl, stole, pashmina, muffler, snood, neckerchief, foulard, neck warmer
+scarf en: scarf, scarves, shawl, ~stole, pashmina, muffler, snood, neckerchief, foulard, neck warmer
 scarf ko: 스카프, 목도리, 머플러, =숄, 넥워머, 쁘띠스카프, 파시미나
 scarf ja: スカーフ, マフラー, ストール, ショール, スヌード, ネックウォーマー
 scarf es: bufanda, pañuelo, panuelo, chal, estola, fular, foulard
@@ -152,32 +164,36 @@ umbrella ja: 傘, 日傘, 雨傘, 折りたたみ傘, パラソル
 umbrella es: paraguas, sombrilla
 '''
 
-# %% ../nbs/01a_titles.ipynb #d9305a3f
-_REST = '''
-underwear en: underwear, bra, bralette, panty, panties, knickers, briefs, boxers, boxer briefs, boxer shorts, boxer trunks, thong, g string, lingerie, underpants
-underwear en: corset, brassiere, intimate, intimates, petticoat, shapewear, long johns, sports bra, thermals, boxer brief
-underwear ko: 속옷, =브라, 브래지어, 브라자, 브라탑, 브라렛, 스포츠브라, 팬티, 드로즈, 언더웨어, 란제리, =거들, 코르셋, 내복, =내의, 속바지, 사각팬티, 런닝셔츠
-underwear ko: 히트텍, 속치마
-underwear ja: 下着, 肌着, ブラジャー, =ブラ, ブラトップ, ブラレット, ショーツ, パンティ, パンティー, ランジェリー, ボクサーパンツ, トランクス, ブリーフ
-underwear ja: ボクサーブリーフ, インナーウェア, コルセット, ガードル, ペチコート, ステテコ, 股引
-underwear es: ropa interior, sujetador, sosten, brasier, bra, braga, bombachas, calzoncillo, boxers, boxer, ~slip, tanga, lenceria, corse, corpiño, corpino, calzones
-underwear es: faja
-swimwear en: swimwear, swimsuit, swim suit, bathing suit, bikini, tankini, swim trunks, swim shorts, board shorts, boardshorts, swimming trunks, rash guard
-swimwear en: rashguard, wetsuit, wet suit, burkini, swim briefs
-swimwear ko: 수영복, 비키니, 래쉬가드, 래시가드, 수영바지, 비치웨어, 모노키니, 보드숏
-swimwear ja: 水着, ビキニ, ラッシュガード, サーフパンツ, スイムウェア, 海パン, 海水パンツ, 競泳水着, 水泳パンツ
+# %% ../nbs/01a_titles.ipynb #ae0b5e49
+_WORDS += '''
+underwear en: underwear, bra, bralette, panty, panties, knickers, briefs, boxers, boxer briefs, boxer shorts, boxer trunks, thong, g string, lingerie, underpants, corset
+underwear en: brassiere, ~intimate, petticoat, shapewear, long johns, sports bra, ~thermals, boxer brief
+underwear ko: 속옷, =브라, 브래지어, =브라자, 브라탑, 브라렛, 스포츠브라, 팬티, 드로즈, 언더웨어, 란제리, =거들, 코르셋, 내복, 아동내의, 유아내의, 발열내의, 내의세트
+underwear ko: 속바지, 사각팬티, 런닝셔츠, 히트텍, 속치마
+underwear ja: 下着, 肌着, ブラジャー, =ブラ, ブラトップ, ブラレット, ショーツ, パンティ, パンティー, ランジェリー, ボクサーパンツ, トランクス, ブリーフ, ボクサーブリーフ
+underwear ja: インナーウェア, ペチパンツ, コルセット, ガードル, ペチコート, ステテコ, 股引
+underwear es: ropa interior, sujetador, sosten, brasier, bra, braga, braguita, bombachas, calzoncillo, boxers, boxer, bralette, ~slip, tanga, lenceria, corse, corpiño
+underwear es: corpino, calzones, faja
+swimwear en: swimwear, swimsuit, swim suit, bathing suit, bikini, tankini, swim trunks, swim shorts, board shorts, boardshorts, swimming trunks, swimming costume
+swimwear en: rash guard, rashguard, wetsuit, wet suit, burkini, swim briefs
+swimwear ko: 수영복, 비키니, 래쉬가드, 래시가드, 수영바지, 웻수트, 웻슈트, 비치웨어, 모노키니, 보드숏
+swimwear ja: 水着, ビキニ, ラッシュガード, ウェットスーツ, ウエットスーツ, サーフパンツ, スイムウェア, 海パン, 海水パンツ, 競泳水着, 水泳パンツ
 swimwear es: bañador, banador, traje de baño, traje de bano, bikini, biquini, trikini, malla de baño, ropa de baño
-nightwear en: nightwear, pyjama, pajama, pj, pjs, sleepwear, loungewear, nightdress, night dress, nightgown, nightie, nightshirt, robe, bathrobe, bath robe
-nightwear en: dressing gown, negligee, pyjama top, pyjama bottoms, pajama bottoms, pajama pants, pyjama shorts, sleep shirt
+nightwear en: nightwear, pyjama, pajama, pj, pjs, sleepwear, loungewear, nightdress, night dress, nightgown, nightie, nightshirt, night shirt, night suit, robe, bathrobe
+nightwear en: bath robe, dressing gown, negligee, pyjama top, pyjama bottoms, pajama bottoms, pajama pants, pyjama shorts, sleep shirt
 nightwear ko: 잠옷, 파자마, 나이트가운, 수면바지, 홈웨어, 목욕가운, 샤워가운, 슬립웨어, 네글리제, 잠옷바지, 파자마바지
 nightwear ja: パジャマ, ルームウェア, ルームウエア, 部屋着, 寝間着, ナイトウェア, ネグリジェ, バスローブ, ナイトガウン, 寝巻き, パジャマパンツ
 nightwear es: pijama, camison, bata, albornoz, ropa de dormir, piyama, bata de baño, pantalon de pijama
 jewellery en: jewellery, jewelry, necklace, bracelet, earring, ring, brooch, pendant, anklet, bangle, choker, cufflink
 jewellery ko: 목걸이, 귀걸이, 귀고리, 팔찌, =반지, 커플반지, 금반지, 은반지, 발찌, 브로치, 주얼리, 쥬얼리, 펜던트, 커프스
 jewellery ja: ネックレス, ブレスレット, ピアス, イヤリング, 指輪, =リング, ブローチ, アンクレット, ジュエリー, ペンダント, バングル, チョーカー, カフス
-jewellery es: joya, joyeria, collar, pulsera, pendientes, anillo, broche, aretes, colgante, brazalete, gargantilla, gemelos, tobillera, zarcillos
-jacket+pants en: suit, tuxedo, tracksuit, track suit, pantsuit, trouser suit, jogging suit, shell suit, sweatsuit
-jacket+pants ko: 정장, 수트, 슈트, 양복, 턱시도, 트레이닝복, 추리닝, 츄리닝, 운동복
+jewellery es: joya, joyeria, ~collar, pulsera, ~pendientes, anillo, broche, aretes, brazalete, gargantilla, gemelos, tobillera, zarcillos
+'''
+
+# %% ../nbs/01a_titles.ipynb #7097acaa
+_WORDS += '''
+jacket+pants en: suit, tuxedo, tracksuit, track suit, pantsuit, pant suit, pants suit, trouser suit, jogging suit, shell suit, sweatsuit
+jacket+pants ko: 정장, 수트, 슈트, 양복, 턱시도, 트레이닝복, 추리닝, 츄리닝
 jacket+pants ja: スーツ, 背広, タキシード, ジャージ上下, セットアップスーツ, パンツスーツ
 jacket+pants es: traje, chandal, esmoquin, traje pantalon
 jacket+skirt en: skirt suit
@@ -190,26 +206,35 @@ sweater+cardigan ja: アンサンブルニット
 sweater+cardigan es: twinset
 '''
 
-# %% ../nbs/01a_titles.ipynb #87965178
-_RULES = '''
-thing en: hanger, rack, organizer, organiser, storage, wardrobe, mannequin, sewing pattern, shoelace, shoe lace, shoe tree, shoe horn, poster, figure, figurine
-thing en: sticker, keyring, key ring, keychain, insole, steamer, dryer, shelf, cabinet, polish, coffee mug
-thing ko: 걸이, 옷걸이, 행거, 보관함, 정리함, 수납함, 신발장, 신발끈, 구두끈, 운동화끈, 깔창, 옷본, 피규어, 포스터, 스티커, 키링, 구둣주걱, 구두약, 다리미, 스팀기
-thing ko: 마네킹, 세제, 건조기, 거치대, 압축팩, 신발정리대, 정리대, 우산꽂이, 안경닦이, 안경집, 용품, 보호대
-thing ja: ハンガー, ラック, 収納, 型紙, 靴箱, 靴紐, 靴ひも, シューレース, 靴べら, 靴墨, 中敷き, インソール, フィギュア, ポスター, ステッカー, キーホルダー, マネキン
-thing ja: 洗剤, 乾燥機, 傘立て, 下駄箱, スチーマー, アイロン, 防水スプレー, クリーナー, シューキーパー, 専門店
-thing es: percha, perchero, tela, boton, botones, zapatero, funda, estante, organizador, patron, plantilla, cordones, cremallera, hebilla, betun, maniqui, figura
-thing es: poster, pegatina, llavero, plancha, armario
-part en: fabric, material, cloth, textile, button, zipper, buckle, collar, pocket, cuff, lining, hem, waistband, lace, strap, band, box, case, cover, bag charm
-part en: stand, holder, cleaner, brush, clip, pin, charm, press, stretcher, horn, patch, form, pattern, maker, shop, store, size chart, bar, loop, closet, drawer
-part en: chain, cord, hook, winder, repair kit, display, fastener, protector, template
-part ko: 원단, 옷감, 천, 단추, 지퍼, 버클, 고리, 끈, 줄, 케이스, 커버, 박스, 상자, 주머니, 밑단, 집게, 스탠드, 솔, 클리너, 수선, 매장, 스트랩, 밴드
-part ja: 生地, 布地, ボタン, ファスナー, バックル, 紐, ひも, ケース, カバー, ボックス, 箱, スタンド, ブラシ, クリップ, 棚, チャーム, バンド, ストラップ, かけ, 掛け
-part ja: の裏地, スプレー, 修理, 入れ
+# %% ../nbs/01a_titles.ipynb #5ed26f32
+_WORDS += '''
+thing en: hanger, apron, cleaning kit, repair kit, care kit, rack, organizer, organiser, mannequin, sewing pattern, shoelace, shoe lace, shoe tree, shoe horn, keyring
+thing en: key ring, keychain, insole, coffee mug, action figure, watch strap, watch band, bag strap, bra strap, glasses chain, bag chain, belt buckle, collar stay
+thing en: coat stand, dress form, trouser press, shoe stretcher, iron on patch, bag hook
+thing ko: 걸이, 앞치마, 옷걸이, 행거, 보관함, 정리함, 수납함, 신발장, 신발끈, 구두끈, 운동화끈, 깔창, 옷본, 피규어, 포스터, 스티커, 키링, 구둣주걱, 구두약, 마네킹, 세제
+thing ko: 거치대, 압축팩, 신발정리대, 정리대, 우산꽂이, 안경닦이, 안경집, 용품, 보호대, 넥타이핀, 시계줄, =솔, 시계 줄, 수선, 벨트버클, 벨트 버클
+thing ja: ハンガー, エプロン, =ラック, 型紙, 靴箱, 靴紐, 靴ひも, シューレース, 靴べら, 靴墨, 靴磨き, 靴クリーム, 中敷き, インソール, フィギュア, ポスター, ステッカー
+thing ja: キーホルダー, マネキン, 洗剤, 傘立て, 下駄箱, スチーマー, 防水スプレー, クリーナー, シューキーパー, 時計ベルト, 時計 ベルト, 腕時計 ベルト, ネクタイピン
+thing ja: タイピン, 収納ボックス, 収納ケース, シューズラック, ハンガーラック, スーツカバー, シューズカバー, バッグカバー, 洋服カバー, メガネケース, サングラスケース
+thing ja: ベルトバックル, 時計バンド, バッグストラップ
+thing es: percha, manta, toalla, cojin, cortina, delantal, cuello de camisa, perchero, tela, boton, botones, zapatero, funda, estante, organizador, patron, plantilla
+thing es: cordones, cremallera, hebilla, betun, maniqui, figura, poster, pegatina, llavero, plancha, armario
+part en: fabric, blanket, towel, pillow, curtain, material, cloth, textile, button, box, case, cover, bag charm, holder, cleaner, brush, clip, pin, charm, horn, pattern
+part en: maker, size chart, closet, drawer, winder, fastener, protector, template, storage, wardrobe, poster, sticker, steamer, shelf, cabinet, polish, figurine
+part ko: 원단, 담요, 수건, 커튼, 옷감, =천, 단추, =고리, =끈, =줄, 케이스, 커버, =박스, 상자, 집게, =스탠드, 클리너, 스트랩
+part ja: 生地, =ブランケット, 毛布, =タオル, カーテン, 布地, =ボタン, 紐, ひも, =ケース, =カバー, =ボックス, 箱, =スタンド, =ブラシ, =クリップ, 棚, チャーム, かけ, 掛け
+part ja: スプレー, 修理
+'''
+
+# %% ../nbs/01a_titles.ipynb #55e81b93
+_WORDS += '''
 for en: for, to fit, to go with, matches, match, to wear under, to wear over, wear under, wear over, underneath, to match
 for es: para
 for_ ko: 용, 전용, 에 어울리, 와 어울리, 과 어울리, 랑 어울리, 에 맞, 와 매치, 과 매치, 랑 매치, 와 코디, 과 코디, 랑 코디, 에 입는, 에 입기, 에 코디, 안에 입
-for_ ja: 用, 専用, に合, にも合, と合わせ, と相性, に似合, にぴったり, の下に, の上に
+for_ ja: 用, 専用, 対応, に合, にも合, と合わせ, と相性, に似合, にぴったり, の下に, の上に
+person en: for men, for women, for boy, for girl, for kid, for him, for her, for lady, for ladies, for baby, for babies, for men s, for women s, for children, for teen
+person en: for toddler, for summer, for winter, for man, for woman, for work, for everyday
+person es: para hombre, para mujer, para niña, para niño, para nina, para nino, para dama, para caballero, para bebe, para verano, para invierno
 match en: pair, goes, go, wear, worn, looks, look, style, styled, team, works, work, perfect, great, ideal, matching
 match es: combina, combinar, va, ideal, perfecto, perfecta, queda, juego, llevar, combinable, conjuntar
 with en: with, w/, including, includes, incl, featuring
@@ -217,17 +242,21 @@ with es: con, incluye
 with_ en: included, is included
 with_ ko: 포함, 세트포함
 with_ es: incluido, incluidos, incluida, incluidas
+'''
+
+# %% ../nbs/01a_titles.ipynb #2ce47a7f
+_WORDS += '''
 without en: without, w/o, excluding, excl, excludes, minus, with built in, with attached, with inner, with detachable, with removable, built in, does not include
 without en: doesn t include, not including, free gift
 without es: sin, excepto, no incluye, de regalo
-no en: no, not, not a, in, faux
+no en: no, not, not a, in, faux, fits, under, under a, under your, under the, over, over a, over your, over the
 no es: no, en, tipo
 without_ en: not included, is not included, are not included, not incl, sold separately, is sold separately, are sold separately, not supplied, excluded
 without_ en: not part of the set
-without_ ko: 없는, 없음, 없이, 미포함, 불포함, 별매, 별도, 제외, 포함되지, 포함 안, 달린, 달려, 증정, 빼고, 안 들어, 비포함
-without_ ja: なし, 無し, なしの, 抜き, 別売, 別, 付き, 付, つき, は含ま, を含ま, は付属し, は付き, は付い, が付い, 除く, を除, プレゼント
-without_ es: no incluido, no incluidos, no incluida, no incluidas, no esta incluido, no esta incluida, no estan incluidos, se vende por separado
-without_ es: se venden por separado, vendido por separado, aparte
+without_ ko: 형, 없는, 없음, 없이, 미포함, 불포함, 별매, 별도, 제외, 포함되지, 포함 안, 달린, 달려, 증정, 빼고, 안 들어, 비포함
+without_ ja: 型, 風, なし, 無し, なしの, 抜き, 別売, 別, 付き, 付, つき, は含ま, を含ま, は付属し, は付き, は付い, が付い, 除く, を除
+without_ es: no incluido, no incluidos, no incluida, no incluidas, no esta incluido, no esta incluida, no estan incluidos, se vende por separado, se venden por separado
+without_ es: vendido por separado, aparte
 and en: and, or, n, nor
 and ko: 및, 그리고, 또는
 and ja: または, 及び
@@ -238,40 +267,50 @@ set en: set, two piece, 2 piece, 3 piece, three piece, co ord, coord, combo, bun
 set ko: 세트, 셋트, 셋업, 투피스, 쓰리피스, 상하의, 상하세트
 set ja: セット, セットアップ, 上下, ツーピース, スリーピース, アンサンブル
 set es: conjunto, set, juego de, lote
-person en: for men, for women, for boy, for girl, for kid, for him, for her, for lady, for ladies, for baby, for babies, for men s, for women s, for children
-person en: for teen, for toddler, for summer, for winter, for man, for woman, for work, for everyday
-person es: para hombre, para mujer, para niña, para niño, para nina, para nino, para dama, para caballero, para bebe, para verano, para invierno
-spanish es: de, del, la, las, los, el, mujer, hombre, niña, niño, dama, caballero, manga, talla, señora, unisex de, estampado, estampada, vaquera, algodon, corta
-spanish es: larga
+spanish es: de, del, la, las, los, el, mujer, hombre, niña, niño, dama, caballero, manga, talla, señora, unisex de, estampado, estampada, vaquera, algodon, corta, largo
+spanish es: larga, plata, oro, piel, cuero, lana, algodon organico, lino, seda, negro, negra, blanco, blanca, azul, rojo, roja, verde, gris
 '''
 
-# %% ../nbs/01a_titles.ipynb #04c844ef
-_TRAPS = '''
+# %% ../nbs/01a_titles.ipynb #5659cbf1
+_WORDS += '''
 none en: tie dye, tie dyed, tie front, tie waist, tie neck, tie back, tie side, tie up, tie detail, tie hem, self tie, front tie, waist tie, tie closure, zip tie
 none en: cable tie, tie shoulder, tie wrap
 none en: top quality, top rated, top seller, top selling, top brand, top grade, top stitch, top stitched, top grain, high top, low top, hi top, flip top, zip top
 none en: top handle, table top, top 10, top of the range, roll top
-none en: cap sleeve, bottle cap, cap toe, hub cap, ice cap, wheel cap, cape town, cape cod, cape verde, boot cut, boot camp, car boot, dress code, dress up
-none en: dressing table, coat of arms, base coat, clear coat
-none en: button front, zip front, zipper front, horse shoe, ring spun, ring light, o ring, ring binder, suits any, suits all, suits every, suits most, hat trick
-none en: seat belt, timing belt, conveyor belt, belt sander, belt loops, fan belt, green belt
-none en: tea bag, tea bags, sleeping bag, air bag, bean bag, trash bag, garbage bag, bin bag, punching bag, vacuum bag, garment bag, laundry bag, ziplock bag
-none en: bag in box, wine glasses, drinking glasses, shot glasses, magnifying glasses
-none en: fish tank, water tank, think tank, gas tank, septic tank, tank truck, life jacket, book jacket, dust jacket, jacket potato, water jacket, life vest
-none en: bulletproof vest, golf tee, horse halter, halter neck, halterneck, wind sock, christmas stocking, polo neck, polo ralph lauren, polo club, potato wedges
-none en: water pumps, breast pumps, horse polo, water polo, new jersey, jersey city, jersey shore
-none en: watch out, watch movie, bird watch, skirt steak, glove box, glove compartment, onion ring, onion rings, key ring, ring pull, no iron, no show, shower cap
-none en: panty liner, suit up, skirting board
-none ko: 빈티지, 파티, 뷰티, 밀크티, 스코트랜드, 스코틀랜드, 모자이크, 모자라, 모자란, 모자람, 모자수, 네모자수, 바지락, 바지선, 바지사장, 이바지, 앞치마, 치마살
+none en: over the knee, over knee, pull over, slip in, step in, tuck in, zip in, cap sleeve, caps lock, small caps, bottle cap, cap toe, hub cap, ice cap, wheel cap
+none en: cape town, cape cod, cape verde, boot cut, boot camp, car boot, dress code, dress up, dressing table, coat of arms, base coat, clear coat
+none en: button front, button closure, button placket, button detail, button fly, pin buckle, automatic buckle, zip front, zipper front, horse shoe, ring spun, ring light
+none en: o ring, ring binder, suits any, suits all, suits every, suits most, hat trick, seat belt, timing belt, conveyor belt, belt sander, belt loops, fan belt
+none en: green belt
+none en: without sleeves, without hood, without pockets, without lining, without wires, without laces, tea bag, tea bags, sleeping bag, air bag, bean bag, trash bag
+none en: garbage bag, bin bag, punching bag, vacuum bag, garment bag, laundry bag, ziplock bag, bag in box, wine glasses, drinking glasses, shot glasses
+none en: magnifying glasses
+none en: baby sling, jean paul, tommy jeans, calvin klein jeans, pepe jeans, armani jeans, versace jeans, fish tank, water tank, think tank, gas tank, septic tank
+none en: tank truck, life jacket, book jacket, dust jacket, jacket potato, water jacket, life vest, bulletproof vest, golf tee, horse halter, halter neck, halterneck
+none en: wind sock, christmas stocking, polo neck, polo ralph lauren, polo club, potato wedges, water pumps, breast pumps, horse polo, water polo, new jersey, jersey city
+none en: jersey shore
+none en: watch out, watch movie, bird watch, skirt steak, glove box, glove compartment, onion ring, onion rings, ring pull, no iron, no show, shower cap, panty liner
+none en: suit up, skirting board
+none es: sin mangas, sin costuras, sin aros, sin espalda, sin cuello, sin tirantes, sin capucha, sin cordones, sin bolsillos, sin forro, a medias, nueva jersey
+none es: pelota de tenis, raqueta de tenis, cancha de tenis, bolsa de basura, bolsa de te, bolsas de te, bolsa de dormir, bolsa de valores, bolsa de plastico
+none es: capa de pintura, capa de ozono, capa base, media pension, media docena, media luna, media manga, media hora, collar de perro, collar antiparasitario
+none es: cinturon de seguridad, cinturon negro, saco de dormir, saco de boxeo, lentes de contacto, guante de horno, reloj de pared, reloj despertador, reloj de arena
+none es: reloj de cocina, bata de cola, malla de acero, polo norte, polo sur, polo ralph lauren, falda de ternera, chaleco salvavidas, top ventas, top model, cuello polo
+none es: body milk, body lotion, copa menstrual
+'''
+
+# %% ../nbs/01a_titles.ipynb #263acc7e
+_WORDS += '''
+none ko: 빈티지, 파티, 뷰티, 밀크티, 스코트, 스코틀랜드, 슈트라우스, 모자이크, 모자라, 모자란, 모자람, 모자수, 네모자수, 바지락, 바지선, 바지사장, 이바지, 치마살
 none ko: 치마양지, 김치마요, 참치마요, 기저귀바지, 막바지
-none ko: 스타일, 타이어, 타이머, 타이틀, 타이완, 타이트, 코트디부아르, 코트라, 에스코트, 마스코트, 테니스코트, 농구코트, 배드민턴코트, 탑코트, 톱코트, 베이스코트
-none ko: 젤코트, 어드레스, 헤드레스트, 드레스덴, 드레스룸, 드레스코드, 드레스업
+none ko: 스타일, 타이어, 타이머, 타이틀, 타이완, 타이트, 코트디부아르, 코트라, 에스코트, 마스코트, 테니스코트, 농구코트, 배드민턴코트, 탑코트, 톱코트, 베이스코트, 젤코트
+none ko: 어드레스, 헤드레스트, 드레스덴, 드레스룸, 드레스코드, 드레스업
 none ko: 브라우저, 브라운, 브라질, 브라더, 브라켓, 지브라, 코브라, 비브람, 안전벨트, 안전 벨트, 컨베이어벨트, 컨베이어 벨트, 벨트컨베이어, 벨트샌더, 팬벨트, 그린벨트
 none ko: 타이밍벨트, 맥주조끼, 구명조끼, 방탄조끼, 장갑차
-none ko: 시계방향, 벽시계, 탁상시계, 알람시계, 모래시계, 해시계, 반시계, 도시계획, 다시계산, 쌍안경, 안경점, 가방끈, 국가방위, 전문가방문, 국가방문, 휴가방, 작가방
-none ko: 아가방, 반지하, 반지름, 나시고랭, 카푸치노, 광고글, 서버선택, 첨단화, 구두쇠, 구두점
-none ko: 캡슐, 캡틴, 카세트, 헤드세트, 힐링, 업힐, 시뮬레이션, 조니워커, 워커힐, 카파파카, 정장제, 이상의, 최상의, 세상의, 일상의, 환상의, 국내의, 실내의, 경우의
-none ko: 베스트셀러, 베스트 셀러, 베스트아이템, 베스트 아이템, 베스트 상품, 유니트, 니트릴
+none ko: 시계방향, 벽시계, 탁상시계, 알람시계, 알람 시계, 자명종 시계, 벽 시계, 탁상 시계, 모래시계, 해시계, 반시계, 도시계획, 다시계산, 쌍안경, 안경점, 가방끈, 국가방위
+none ko: 전문가방문, 국가방문, 휴가방, 작가방, 아가방, 반지하, 반지름, 나시고랭, 카푸치노, 광고글, 서버선택, 첨단화, 구두쇠, 구두점
+none ko: 캡슐, 캡틴, 카세트, 헤드세트, 힐링, 업힐, 시뮬레이션, 조니워커, 워커힐, 정장제, 이상의, 최상의, 세상의, 일상의, 환상의, 국내의, 실내의, 경우의, 베스트셀러
+none ko: 베스트 셀러, 베스트아이템, 베스트 아이템, 베스트 상품, 유니트, 니트릴
 none ko: 슈트케이스, 수트케이스, 클러치디스크, 클러치 디스크, 글러브박스, 글러브 박스, 이스케이프, 케이프타운, 케이프 타운, 디벨로퍼, 부츠컷, 점퍼케이블, 점퍼선
 none ko: 원피스카드, 대량양산
 none ja: パンツァー, コートジボワール, テニスコート, バスケットコート, エスコート, トップコート, ベースコート, コートヤード, フットサルコート, フードコート, アドレス
@@ -280,16 +319,12 @@ none ja: 双眼鏡, 虫眼鏡, 色眼鏡, 掛け時計, 壁時計, 置き時計,
 none ja: シートベルト, ベルトコンベア, ベルトサンダー, タイミングベルト, ファンベルト, アルベルト, ロベルト, グリーンベルト
 none ja: ピザハット, リンガーハット, ハットトリック, ペットボトルキャップ, ボトルキャップ, ホイールキャップ, ハンディキャップ, キャップレス, スーツケース, カセット
 none ja: リセット, オフセット, ヘッドセット, プリセット, エアバッグ, ティーバッグ, サンドバッグ, ブーツカット, サンダルウッド
-none ja: スーパーカー, スーパーカブ, スーパーカップ, ペーパーカップ, パーカー ボールペン, パーカー 万年筆, ストップスイッチ, トップスター, トップスピード
-none ja: インストール, ベストセラー, ベストアルバム, ベスト盤, ハーベスト, ユニット, グラニット, スカーフェイス, マントル, マントヒヒ, アダマント
+none ja: サイズ別, リラックス, 色別, デバッグ, スクラッチ, アラーム時計, スーパーカー, スーパーカブ, スーパーカップ, ペーパーカップ, パーカー ボールペン, パーカー 万年筆
+none ja: ストップスイッチ, トップスター, トップスピード, インストール, ベストセラー, ベストアルバム, ベスト盤, ハーベスト, ユニット, グラニット, スカーフェイス, マントル
+none ja: マントヒヒ, アダマント
 none ja: ケープタウン, ランドスケープ, エスケープ, バイク用マフラー, バイクマフラー, クラッチ板, クラッチレバー, クラッチペダル, クラッチディスク, ポーチライト
 none ja: アプローチ, パーソナルトレーナー, ドッグトレーナー, カッパドキア, トランクスルー, 付属, 付け, 付録, ブラウン, ブラック, ブラジル, ブラインド, ビキニライン
-none ja: スプリング, モニタリング
-none es: tela vaquera, pelota de tenis, raqueta de tenis, cancha de tenis, bolsa de basura, bolsa de te, bolsas de te, bolsa de dormir, bolsa de valores
-none es: bolsa de plastico, capa de pintura, capa de ozono, capa base, media pension, media docena, media luna, media manga, media hora, collar de perro
-none es: collar antiparasitario, cinturon de seguridad, cinturon negro, saco de dormir, saco de boxeo, lentes de contacto, guante de horno, reloj de pared
-none es: reloj despertador, reloj de arena, reloj de cocina, bata de cola, malla de acero, polo norte, polo sur, polo ralph lauren, falda de ternera
-none es: chaleco salvavidas, top ventas, top model, cuello polo, body milk, body lotion, copa menstrual
+none ja: スプリング, 鍵リング, モニタリング
 '''
 
 # %% ../nbs/01a_titles.ipynb #b76d875e
@@ -319,23 +354,25 @@ def _words(text):
         for word in row.split(', '):
             yield _fold(word.lstrip('~=')), lang, _Word('wear' if wear else name, tuple(name.split('+')) if wear else (), '~' in word, '=' in word)
 
-# %% ../nbs/01a_titles.ipynb #46f23093
-_SAME = {k: f'(?<![{k}])%s(?![{k}])' for k in ('a-z0-9ß-ɏ', '가-힣', 'ァ-ヺー', '一-鿿')}   # a word that stands alone in its script
+# %% ../nbs/01a_titles.ipynb #e2ff678c
+_BORDERS = {k: f'(?<![{k}])%s(?![{k}])' for k in ('a-z0-9ß-ɏ', '가-힣', 'ァ-ヺー', '一-鿿')}   # a word that stands alone in its script
 
-def _alone(word): return next(p for k,p in _SAME.items() if re.match(f'[{k}]', word)) % re.escape(word)
+def _alone(word): return next(p for k,p in _BORDERS.items() if re.match(f'[{k}]', word)) % re.escape(word)
 
 @lru_cache(maxsize=None)
 def _lexicon():
     "Every word with what it is in each language, and the pattern that finds the longest at each place"
     words = {}
-    for word,lang,what in _words(''.join((_UPPER, _LOWER, _SMALL, _REST, _RULES, _TRAPS))): words.setdefault(word, {})[lang] = what
+    for word,lang,what in _words(_WORDS): words.setdefault(word, {})[lang] = what
     ordered = sorted(words, key=len, reverse=True)
     latin = '|'.join(re.escape(w) for w in ordered if {'en', 'es'} & {*words[w]})
     other = '|'.join(_alone(w) if what.whole else re.escape(w) for w in ordered for lang,what in words[w].items() if lang in ('ko', 'ja'))
-    return words, re.compile(_SAME['a-z0-9ß-ɏ'] % f'(?P<latin>{latin})(?:e?s)?' + f'|(?P<other>{other})|{_SIGNS}')
+    return words, re.compile(_BORDERS['a-z0-9ß-ɏ'] % f'(?P<latin>{latin})(?:e?s)?' + f'|(?P<other>{other})|{_SIGNS}')
 
-# %% ../nbs/01a_titles.ipynb #f7d3cf44
+# %% ../nbs/01a_titles.ipynb #dd0a94ad
 _SIGNS = r'(?P<comma>[,、])|(?P<and>[/&·・×])|(?P<open>[(\[{<«「『【〔〈《])|(?P<cut>[+|;:!?)\]}>»」』】〕〉》•●■◆★☆▶※~\n]|(?<= )[-–—](?= )|[.。](?= |$))'
+
+_GARMENTS = 'wear', 'thing', 'part'
 
 class _Token(NamedTuple): kind:str; categories:tuple=(); weak:bool=False; start:int=0; end:int=0
 
@@ -352,96 +389,116 @@ def _token(m, langs, lang):
     if not langs: return _Token(m.lastgroup, start=m.start(), end=m.end())
     what = langs.get(lang) or next(iter(langs.values()))
     foreign = lang not in langs and not {'ko', 'ja'} & {*langs}
-    if what.kind == 'none' or foreign and (what.weak or what.kind not in ('wear', 'thing', 'part')): return None
+    if what.kind == 'none' or foreign and (what.weak or what.kind not in _GARMENTS): return None
     return _Token(what.kind, what.categories, what.weak, m.start(), m.end())
 
-# %% ../nbs/01a_titles.ipynb #8d218c0f
+# %% ../nbs/01a_titles.ipynb #be4cff59
 ACCESSORIES = frozenset('glasses hat headwear tie glove watch belt leg_warmer sock bag scarf umbrella underwear jewellery'.split())
+_GAP = re.compile('[ (\\[【]{0,2}|[은는이가도을를はがもを] ?')   # what may stand between a garment and a word about it
 
 def _extra(token): return token.kind == 'wear' and {*token.categories} <= ACCESSORIES
 
-def _after(tokens):
+def _after(tokens, text):
     "Drop what a word behind it makes no item: 벨트 없는, ズボン用, belt not included"
     left = []
     for i,t in enumerate(tokens):
         if not t.kind.endswith('_'): left.append(t); continue
-        opened = len(left) > 1 and left[-1].kind == 'open' and t.start - left[-1].end < 2
-        near = left[-2 if opened else -1:][:1]
-        if not near or near[0].kind != 'wear' or not opened and t.start - near[0].end > (2 if t.end - t.start > 1 else 0): continue
+        named = [w for w in left[-2:] if w.kind != 'open'][-1:]
+        if not named or named[0].kind not in _GARMENTS: continue
+        gap = text[max(named[0].end, t.start-9):t.start]
+        if gap if t.end - t.start == 1 else not _GAP.fullmatch(gap): continue   # a word of one sign must touch the garment
+        if left[-1].kind == 'open': left.pop()
         if t.kind == 'and_': left.append(t._replace(kind='and'))
-        else: _take(left, t.kind, opened, tokens[i+1:i+2])
+        else: _take(left, t.kind, tokens[i+1:i+2])
     return left
 
-def _take(left, kind, opened, following):
-    "Take the last garment away, and what it is joined with"
-    if opened: left.pop()
-    if kind == 'with_' and not _extra(left[-1]): return
+def _take(left, kind, following):
+    "Take the last garment or thing away, and what it is joined with"
+    if kind == 'with_' and left[-1].kind == 'wear' and not _extra(left[-1]): return
     left.pop()
     while len(left) > 1 and left[-1].kind == 'and' and (_extra(left[-2]) or kind == 'for_' and left[-2].kind == 'wear'): del left[-2:]
-    if kind == 'for_' and following and following[0].kind in ('wear', 'thing', 'part'):   # 정장 바지용 벨트
+    if kind == 'for_' and following and following[0].kind in _GARMENTS:   # 정장 바지용 벨트
         while left and left[-1].kind == 'wear': left.pop()
 
-# %% ../nbs/01a_titles.ipynb #dc95e493
-_BEFORE = dict({'for': 'for', 'without': 'without', 'with': 'with'}, person='for')
+# %% ../nbs/01a_titles.ipynb #daf72266
+def _scope(tokens, i, said, match):
+    "What a word makes of the garments behind it: 'for', 'with', 'without' or None"
+    t, following = tokens[i], tokens[i+1:i+2]
+    near = following and following[0].kind == 'wear' and following[0].start - t.end < 2
+    if t.kind == 'with': return 'for' if match else 'with'
+    if t.kind == 'without' or t.kind == 'no' and near: return 'without'
+    if t.kind in ('for', 'person') and (said or t.kind == 'for' and near): return 'for'
 
-def _phrases(tokens):
-    "What is left of each phrase, behind the sign that opens it"
-    phrases, scope, fresh, taken, match = [('cut', [])], None, True, False, False
-    for i,t in enumerate(tokens):
-        if t.kind in ('cut', 'open', 'comma', 'and'):
-            if not _goes_on(scope, t.kind, taken): scope = None
-            phrases.append((t.kind, [])); fresh, match = True, False
-        elif t.kind == 'match': match = True
-        elif t.kind in _BEFORE or t.kind == 'no' and _next(tokens, i):
-            if t.kind == 'person' and not any(w for _,w in phrases[-1:]): continue
-            scope = 'for' if match else _BEFORE.get(t.kind, 'without')
-            phrases.append((scope, [])); fresh, taken, match = True, False, False
-        elif t.kind in ('wear', 'thing', 'part'):
-            drop = scope == 'for' or scope == 'without' and (fresh or _extra(t)) or scope == 'with' and (_extra(t) or t.kind != 'wear')
-            if not drop: phrases[-1][1].append(t)
-            if t.kind == 'wear': fresh, taken, match = False, True, False
-    return phrases
-
-def _next(tokens, i): return i+1 < len(tokens) and tokens[i+1].kind == 'wear' and tokens[i+1].start - tokens[i].end < 2
+def _dropped(scope, t, fresh):
+    "Is a garment in this scope no item?"
+    return scope == 'for' or scope == 'without' and (fresh or _extra(t)) or scope == 'with' and (t.kind != 'wear' or _extra(t))
 
 def _goes_on(scope, sign, taken):
-    "Does 'for', 'with' or 'without' reach over a sign?"
+    "Does a scope reach over a sign? a belt for jeans, trousers and skirts; a dress with belt and scarf"
     return sign == 'and' and (taken or scope == 'with') or sign == 'comma' and scope == 'for' and taken
 
-# %% ../nbs/01a_titles.ipynb #63c6d32c
-def _heads(phrases, first, every):
-    "The categories of what each phrase is about"
+# %% ../nbs/01a_titles.ipynb #510ddbe5
+def _phrases(tokens):
+    "What is left of each phrase, with the sign that opens it"
+    phrases, scope, fresh, taken, match, said = [('cut', [])], None, True, False, False, False
+    for i,t in enumerate(tokens):
+        if t.kind in _GARMENTS:
+            if not _dropped(scope, t, fresh): phrases[-1][1].append(t)
+            said = True
+            if t.kind == 'wear': fresh, taken, match = False, True, False
+        elif t.kind in ('cut', 'open', 'comma', 'and'):
+            if not _goes_on(scope, t.kind, taken): scope = None
+            phrases.append((t.kind, [])); fresh, match = True, False
+        elif new := _scope(tokens, i, said, match):
+            phrases.append((new, [])); scope, fresh, taken, match = new, True, False, False
+        elif t.kind == 'match': match = True
+    return phrases
+
+# %% ../nbs/01a_titles.ipynb #57ffb6ea
+_SUITS, _PIECES = frozenset(('swimwear', 'nightwear')), frozenset('shirt top pants shorts skirt dress'.split())
+
+def _sift(words):
+    "Leave out parts that stand apart, weak words beside strong ones, and the pieces of swimwear and nightwear"
+    words = [w for w,before in zip(words, [None, *words]) if w.kind != 'part' or before and w.start - before.end < 2]
+    words = [w for w in words if not w.weak] or words
+    suit = any(_SUITS & {*w.categories} for w in words)
+    return [w for w in words if not (suit and w.categories and _PIECES >= {*w.categories})]
+
+def _worn(phrases, first, every):
+    "The garments that each phrase is about"
     found, some = [], False
     for sign,words in phrases:
-        words = [w for w,before in zip(words, [None, *words]) if w.kind != 'part' or before and w.start - before.end < 2]
-        words = [w for w in words if not w.weak] or words
+        words = _sift(words)
         worn = [w for w in words if w.kind == 'wear']
-        head = words[0 if first else -1] if words else None
-        if not worn or head.weak and sign == 'comma' and some: worn = []
-        elif head.kind != 'wear': worn = _forget(found, sign)
-        elif not every: worn = [head]
+        head = words[0 if first else -1] if worn else None
+        if worn and head.kind != 'wear': worn = _forget(found, sign)
+        elif worn and sign == 'comma' and head.weak and some: worn = []
+        elif worn and not every: worn = [head]
         some = some or bool(worn)
         found.append((sign, worn))
-    return [c for _,worn in found for w in worn for c in w.categories]
+    return [w for _,worn in found for w in worn]
 
 def _forget(found, sign):
     "Forget the garments that are joined to a phrase about another thing: shoe and boot rack"
     for k in range(len(found)-1, -1, -1):
-        if sign != 'and': break
+        if sign != 'and' or not found[k][1]: break
         sign, found[k] = found[k][0], (found[k][0], [])
     return []
 
+# %% ../nbs/01a_titles.ipynb #03d01d3d
 def read_title(
-    title:str, # A shop title
+    title:str, # A shop title in English, Korean, Japanese or Spanish
 )->tuple: # Categories in the order they stand in the title, each once; () if there are none
-    "The garments that a title sells"
-    if not isinstance(title, str): raise FabricError(f'a title is a text, not {type(title).__name__} ({title!r:.40}); for a missing one give an empty text')
-    tokens, spanish = _tokens(_fold(title))
+    "The categories of the garments that a title sells"
+    if not isinstance(title, str):
+        raise FabricError(f'a title is a text, not {type(title).__name__} ({title!r:.40}); give an empty text where there is none')
+    tokens, spanish = _tokens(text := _fold(title))
     every = any(t.kind == 'set' for t in tokens)
-    return tuple(dict.fromkeys(_heads(_phrases(_after(tokens)), spanish, every)))
+    return tuple(dict.fromkeys(c for w in _worn(_phrases(_after(tokens, text)), spanish, every) for c in w.categories))
 
+# %% ../nbs/01a_titles.ipynb #42e33177
 def category_of(
-    label:str, # What a detector calls a garment, in any of the four languages
+    label:str, # What a detector calls a thing, in any of the four languages
 )->str|None: # One of `CATEGORIES`; None for other things, and for a label of several
     "The category of a detector's label"
     found = read_title(label)
