@@ -121,17 +121,22 @@ def box_segmenter():
     "The box itself as the mask"
     return Segmenter('box', lambda img: img.size, box_masks)
 
-# %% ../nbs/14_detectors.ipynb #fbcc722c
+# %% ../nbs/14_detectors.ipynb #76675cc2
 def _cut(bgr, box, steps):
-    "GrabCut's mask (h, w) for one box on an image"
+    "GrabCut's mask (h, w) for one box on an image; it sees as much around the box as the box is long"
     import cv2
-    x1, y1, x2, y2 = box
-    state = np.full(bgr.shape[:2], cv2.GC_BGD, np.uint8)
-    state[y1:y2, x1:x2] = cv2.GC_PR_FGD
-    if (state == cv2.GC_PR_FGD).all() or x2 <= x1 or y2 <= y1: return state > 0
-    cv2.setRNGSeed(0)
-    cv2.grabCut(bgr, state, None, np.zeros((1, 65)), np.zeros((1, 65)), steps, cv2.GC_INIT_WITH_MASK)
-    return (state == cv2.GC_PR_FGD) | (state == cv2.GC_FGD)
+    out, (x1, y1, x2, y2) = np.zeros(bgr.shape[:2], bool), box
+    if x2 <= x1 or y2 <= y1: return out
+    more = max(x2-x1, y2-y1)
+    left, top = max(0, x1-more), max(0, y1-more)
+    near = np.ascontiguousarray(bgr[top:y2+more, left:x2+more])
+    state = np.full(near.shape[:2], cv2.GC_BGD, np.uint8)
+    state[y1-top:y2-top, x1-left:x2-left] = cv2.GC_PR_FGD
+    if (state == cv2.GC_BGD).any():
+        cv2.setRNGSeed(0)
+        cv2.grabCut(near, state, None, np.zeros((1, 65)), np.zeros((1, 65)), steps, cv2.GC_INIT_WITH_MASK)
+    out[top:y2+more, left:x2+more] = (state == cv2.GC_PR_FGD) | (state == cv2.GC_FGD)
+    return out
 
 def grabcut_segmenter(
     size:int=512, # Longer side to work at, in pixels

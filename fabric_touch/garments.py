@@ -7,11 +7,13 @@ __all__ = ['OUTCOMES', 'Unused', 'PEOPLE', 'ANY_GARMENT', 'PAIRS', 'FALLBACKS', 
            'true_detector', 'Garment', 'Garments', 'find_garments', 'crop', 'plot_garments', 'plot_cutouts',
            'scan_photos', 'write_cutouts', 'label_masks', 'score_garments']
 
-# %% ../nbs/30_garments.ipynb #f4cbc5fb
+# %% ../nbs/30_garments.ipynb #873bc75d
+import os, re
 from collections import Counter, namedtuple
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from PIL import Image, ImageDraw
@@ -59,16 +61,16 @@ def true_detector(
     boxes = sv.mask_to_xyxy(np.stack(list(seen.values()))) + [0, 0, 1, 1] if seen else []   # supervision gives the last pixel, not the edge behind it
     return Detector(name, lambda img: found_boxes(boxes, list(seen)), tuple(seen))
 
-# %% ../nbs/30_garments.ipynb #d8fe5391
+# %% ../nbs/30_garments.ipynb #7c9b170e
 OUTCOMES = dict(   # name -> what it means
     found='a box of the wanted category', largest='no box of the wanted category can be used; the largest person or other garment stands for it',
     whole='no box of the wanted category can be used; the whole photo stands for it', nothing='no box of the wanted category can be used',
     clipped='part of the box lay outside the photo and was cut off', several_people='two or more people of like size, or one kind of garment twice; which is meant is not known',
     full_mask='the mask covers the whole photo; nothing was cut away',
     bad_box='the box has NaN in it, no area, or lies outside the photo', no_garment='the label is no garment', other_category='another category than the wanted',
-    low_score='the score is below min_score', duplicate='overlaps a better box of the same category', empty_mask='the mask has no pixel', unreadable='the photo cannot be read')
+    low_score='the score is below min_score', duplicate='overlaps a better box of the same category, or of a person', empty_mask='the mask has no pixel', unreadable='the photo cannot be read')
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Garment:
     "One garment in one photo"
     photo:Image.Image   # RGB, upright
@@ -99,7 +101,7 @@ class Garments(list):
         return self.error or f"{OUTCOMES[self.outcome]}; boxes not used: {counts}"
     def __repr__(self): return '\n'.join([f'{self.outcome}: {self.why}', *map(repr, self)])
 
-# %% ../nbs/30_garments.ipynb #7bc170af
+# %% ../nbs/30_garments.ipynb #a7df8e9a
 PEOPLE = ('person', 'people', 'man', 'woman', 'boy', 'girl', 'child')   # labels that say who wears it
 ANY_GARMENT = ('whole', 'garment', 'clothing', 'clothes', 'apparel')   # labels that say it is one, but not which
 PAIRS = ('shoe', 'sock', 'glove', 'leg_warmer', 'jewellery', 'bag')     # two of these are no sign of two people
@@ -107,45 +109,50 @@ PAIRS = ('shoe', 'sock', 'glove', 'leg_warmer', 'jewellery', 'bag')     # two of
 def _wanted(category):
     "The wanted categories, or None for all"
     if category is None: return None
-    names = (category,) if isinstance(category, str) else tuple(category)
-    return tuple(pick({c: c for c in CATEGORIES}, n, 'category') for n in names)
+    names = (category,) if isinstance(category, str) or not isinstance(category, Iterable) else category
+    return tuple(dict.fromkeys(pick({c: c for c in CATEGORIES}, n, 'category') for n in names))
+
+def _is(label, names): return label.strip().lower() in names
 
 def _means(label, wanted):
-    "(is it a garment?, its category, what says so)"
-    known = category_of(label)
-    if known: return True, known, 'label'
-    if str(label).lower() not in ANY_GARMENT: return False, None, ''
-    return True, *((wanted[0], 'wanted') if wanted and len(wanted) == 1 else (None, ''))
+    "(its category, what says so, why it does not count or '')"
+    known = read_title(label)                          # of a suit two
+    fits = [c for c in known if wanted is None or c in wanted]
+    if known: return fits[0] if len(fits) == 1 else None, 'label', '' if fits else 'other_category'
+    if not _is(label, ANY_GARMENT): return None, '', 'no_garment'
+    if wanted and len(wanted) == 1: return wanted[0], 'wanted', ''
+    return None, '', 'other_category' if wanted == () else ''
 
+# %% ../nbs/30_garments.ipynb #28cbbff8
 def _inside(box, size):
     "A box cut to the photo; None if nothing of it is inside"
     if not np.isfinite(box).all(): return None
     box = np.clip(box, 0, [*size]*2)
     return box if box[2] - box[0] >= 1 and box[3] - box[1] >= 1 else None
 
-# %% ../nbs/30_garments.ipynb #77ca1b65
+# %% ../nbs/30_garments.ipynb #04e78720
 _Box = namedtuple('_Box', 'label score box area category said clipped outcome')
 
 def _look(label, score, box, size, wanted, min_score):
     "One detection: what it means, and what becomes of it"
     cut = _inside(box, size)
-    garment, category, said = _means(label, wanted)
-    fails = dict(bad_box=cut is None, no_garment=not garment, other_category=wanted is not None and category not in wanted, low_score=not score >= min_score)
-    outcome = next((why for why, failed in fails.items() if failed), 'found')
+    category, said, why = _means(label, wanted)
+    outcome = 'bad_box' if cut is None else why or ('found' if score >= min_score else 'low_score')
     area = 0. if cut is None else float((cut[2] - cut[0])*(cut[3] - cut[1]))
     return _Box(str(label), float(score), box if cut is None else cut, area, category, said, cut is not None and not np.allclose(cut, box, atol=1), outcome)
 
-def _once(boxes, overlap=.7):
-    "The boxes, those that repeat a better one of their category marked as duplicates"
-    sv = need('supervision', 'garments')
-    good = [i for i,b in enumerate(boxes) if b.outcome == 'found']
-    if len(good) < 2: return boxes
-    found = found_boxes([boxes[i].box for i in good], [str(boxes[i].category) for i in good], [boxes[i].score for i in good])
-    found.data['at'] = np.array(good)
-    kept = {*found.with_nms(overlap).data['at']}
-    return [b._replace(outcome='duplicate') if b.outcome == 'found' and i not in kept else b for i,b in enumerate(boxes)]
+def _person(b): return b.outcome == 'no_garment' and _is(b.label, PEOPLE)
 
-# %% ../nbs/30_garments.ipynb #8106a90c
+def _once(boxes, overlap=.7):
+    "The boxes, those that repeat a better one of their category, or of a person, marked as duplicates"
+    kinds = {i: 'person' if _person(b) else str(b.category) for i,b in enumerate(boxes) if b.outcome == 'found' or _person(b)}
+    if len(kinds) < 2: return boxes
+    found = found_boxes([boxes[i].box for i in kinds], [*kinds.values()], [boxes[i].score for i in kinds])
+    found.data['at'] = np.array([*kinds])
+    kept = {*found.with_nms(overlap).data['at']}
+    return [b._replace(outcome='duplicate') if i in kinds and i not in kept else b for i,b in enumerate(boxes)]
+
+# %% ../nbs/30_garments.ipynb #5f48f134
 def _rows(found): return zip(found.data['class_name'], found.confidence, found.xyxy) if len(found) else []   # label, score, box of each
 
 def _garments(boxes, photo, segment, sources, outcome='found'):
@@ -161,12 +168,12 @@ def _garments(boxes, photo, segment, sources, outcome='found'):
 def _crowd(boxes, garments, min_score):
     "Is there more than one person, as far as can be told? Passers-by, less than a quarter as large as the largest, do not count"
     kinds = Counter(g.category for g in garments if g.category and g.category not in PAIRS)
-    people = [b.area for b in boxes if b.label in PEOPLE and b.score >= min_score]
+    people = [b.area for b in boxes if _person(b) and b.score >= min_score]
     return sum(a > max(people)/4 for a in people) > 1 or max(kinds.values(), default=0) > 1
 
 def _largest(boxes, min_score):
     "The box that stands for the garment: of people and other garments the largest that is sure enough"
-    usable = [b for b in boxes if b.outcome in ('no_garment', 'other_category') and b.score >= min_score and (b.label in PEOPLE or b.outcome == 'other_category')]
+    usable = [b for b in boxes if b.score >= min_score and (_person(b) or b.outcome == 'other_category')]
     return [max(usable, key=lambda b: b.area)] if usable else []
 
 # %% ../nbs/30_garments.ipynb #aaa6b993
@@ -184,7 +191,7 @@ def _fall_back(fallback, boxes, category, min_score, photo, cut):
     garments, empty = cut([b._replace(category=category, said='wanted' if category else '') for b in chosen], outcome='largest')
     return garments, [b for b in boxes if not any(b is c for c in chosen)] + empty
 
-# %% ../nbs/30_garments.ipynb #34c35ba2
+# %% ../nbs/30_garments.ipynb #86c77e3e
 def find_garments(
     image, # File, PIL image, or uint8 array (h, w, 3); of any size and mode
     detect:Detector|str, # Gives boxes
@@ -206,9 +213,10 @@ def find_garments(
         outcome = garments[0].outcomes[0] if garments else 'nothing'
     if _crowd(boxes, garments, min_score):
         for g in garments: g.outcomes += ('several_people',)
-    return Garments(sorted(garments, key=lambda g: -g.score), outcome, [Unused(b.label, b.score, b.box, b.outcome) for b in rest])
+    none = 'no category is wanted, as of a title that names no garment' if wanted == () and not garments else ''
+    return Garments(sorted(garments, key=lambda g: -g.score), outcome, [Unused(b.label, b.score, b.box, b.outcome) for b in rest], none)
 
-# %% ../nbs/30_garments.ipynb #8b6ace15
+# %% ../nbs/30_garments.ipynb #a1e96b96
 def _parts(detect, segment):
     "Detector and segmenter, built if they are given by name"
     detect, segment = detector(detect) if isinstance(detect, str) else detect, segmenter(segment) if isinstance(segment, str) else segment
@@ -216,11 +224,11 @@ def _parts(detect, segment):
         if not isinstance(part, kind): raise FabricError(f"a {kind.__name__} is wanted, not a {type(part).__name__}; give a name, or make one: {kind.__name__}('mine', …)")
     return detect, segment
 
-def _check_choice(min_score, fallback):
+def _check_choice(min_score=.3, fallback='none'):
     pick({f: f for f in FALLBACKS}, fallback, 'fallback')
-    if not (isinstance(min_score, (int, float)) and 0 <= min_score <= 1): raise FabricError(f"min_score is {min_score!r}; give a number in 0..1")
+    if not (isinstance(min_score, Real) and 0 <= min_score <= 1): raise FabricError(f"min_score is {min_score!r}; give a number in 0..1")
 
-# %% ../nbs/30_garments.ipynb #044d4a3b
+# %% ../nbs/30_garments.ipynb #b72ff127
 def _extent(mask, pad):
     "Slices of rows and columns around a mask"
     span = [(i.min(), i.max()+1) for i in np.nonzero(mask)]
@@ -229,23 +237,26 @@ def _extent(mask, pad):
 
 BACKGROUNDS = ('white', 'mean', 'transparent', 'keep')
 
+def _check_crop(background='white', pad=.05):
+    pick({b: b for b in BACKGROUNDS}, background, 'background')
+    if not (isinstance(pad, Real) and 0 <= pad < 10): raise FabricError(f"pad is {pad!r}; give a share of the garment's longer side, 0 or more and below 10")
+
+# %% ../nbs/30_garments.ipynb #93d17f40
 def crop(
     garment:Garment, # As `find_garments` gives it
     background:str='white', # 'white', 'mean', 'transparent' or 'keep'
     pad:float=.05, # Margin as a share of the garment's longer side
 )->Image.Image: # RGB, or RGBA if transparent
     "The garment alone"
-    pick({b: b for b in BACKGROUNDS}, background, 'background')
-    if not (isinstance(pad, (int, float)) and 0 <= pad < 10): raise FabricError(f"pad is {pad!r}; give a share of the garment's longer side, 0 or more")
+    _check_crop(background, pad)
     if garment.mask.shape != garment.photo.size[::-1]: raise FabricError(f"the mask is {garment.mask.shape} and the photo {garment.photo.size[::-1]} (height, width); they must be the same")
     if not garment.mask.any(): raise FabricError("the mask has no pixel, so there is nothing to cut out; take the box, or the whole photo")
     at = _extent(garment.mask, pad)
     mask, pixels = garment.mask[at], np.array(garment.photo)[at]
-    if background == 'transparent': return Image.fromarray(np.dstack([pixels, mask.astype(np.uint8)*255]))
-    if background != 'keep': pixels[~mask] = 255 if background == 'white' else pixels[mask].mean(0).round()
-    return Image.fromarray(pixels)
+    if background != 'keep': pixels[~mask] = pixels[mask].mean(0).round() if background == 'mean' else 255   # nothing hides under transparency
+    return Image.fromarray(np.dstack([pixels, mask.astype(np.uint8)*255]) if background == 'transparent' else pixels)
 
-# %% ../nbs/30_garments.ipynb #44fc414f
+# %% ../nbs/30_garments.ipynb #413def94
 def plot_garments(
     found:Garments, # As `find_garments` gives them
     ax=None, # Where to draw; a new figure if not given
@@ -261,10 +272,11 @@ def plot_garments(
         words, wide = [f"{n.replace('_', ' ')} {g.score:.2f}" for g,n in zip(found, shown.data['class_name'])], max(canvas.shape[:2])/400
         for draw in (sv.MaskAnnotator(opacity=.4), sv.BoxAnnotator(thickness=max(1, round(wide)))): canvas = draw.annotate(canvas, shown)
         canvas = sv.LabelAnnotator(text_scale=.4*wide, text_thickness=max(1, round(wide)), text_padding=round(3*wide)).annotate(canvas, shown, labels=words)
-    if ax is None: _, ax = plt.subplots(figsize=(4, 4*canvas.shape[0]/canvas.shape[1]), layout='constrained')
+    if ax is None: _, ax = plt.subplots(figsize=(4, 4*min(3, canvas.shape[0]/canvas.shape[1])), layout='constrained')
     ax.imshow(canvas); ax.axis('off')
     return ax
 
+# %% ../nbs/30_garments.ipynb #93b4f87f
 def plot_cutouts(
     found:list, # Of `Garment`, of one photo or of many
     background:str='white', # As in `crop`
@@ -275,9 +287,9 @@ def plot_cutouts(
     words = [f"{g.category or g.label}\n{', '.join(g.outcomes)}" for g in found]
     return plot_swatches([np.asarray(crop(g, background).convert('RGB')) for g in found], words, **kwargs)
 
-# %% ../nbs/30_garments.ipynb #bf400230
+# %% ../nbs/30_garments.ipynb #cb880d61
 def scan_photos(
-    images, # Files, PIL images or arrays
+    images, # A list of files; or of PIL images or arrays, which are all in memory then
     detect:Detector|str, # Gives boxes
     segment:Segmenter|str='box', # Gives masks
     categories=None, # The wanted one for each photo, as in `find_garments`; every garment if not given
@@ -285,78 +297,109 @@ def scan_photos(
     **kwargs # min_score and fallback, as in `find_garments`
 ): # Generator of `Garments`, one for each photo
     "`find_garments` for many photos, one after the other"
+    if isinstance(images, (str, Path, Image.Image)) or getattr(images, 'ndim', 1) == 3: raise FabricError(f"images is one {type(images).__name__}; give a list of photos, or the one to find_garments")
+    _check_choice(**kwargs)
     parts, images = _parts(detect, segment), list(images)
-    wanted = [None]*len(images) if categories is None else list(categories)
+    wanted = [None]*len(images) if categories is None else [_wanted(c) for c in categories]
     if len(wanted) != len(images): raise FabricError(f"{len(wanted)} categories for {len(images)} photos; give one for each, or none at all")
-    for c in wanted: _wanted(c)
     return (_scan_one(image, parts, c, kwargs) for image, c in paced(list(zip(images, wanted)), progress))
 
 def _scan_one(image, parts, category, kwargs):
     try: photo = as_photo(image)
-    except FabricError as e: return Garments(outcome='unreadable', error=str(e))
-    return find_garments(photo, *parts, category, **kwargs)
+    except (OSError, ValueError, SyntaxError) as e: return Garments(outcome='unreadable', error=str(e))   # Pillow's own, of an image that was opened only
+    try: return find_garments(photo, *parts, category, **kwargs)
+    except Exception as e:
+        if hasattr(e, 'add_note'): e.add_note(f"the photo was {image}")                      # from Python 3.11 on
+        raise
 
-# %% ../nbs/30_garments.ipynb #180f5359
+# %% ../nbs/30_garments.ipynb #44ed95b8
 KINDS = ('cutout', 'whole', 'both')
 
 def write_cutouts(
     table:pd.DataFrame, # A row per photo: image, and labels; category or title if there is one
-    out:str|Path, # Folder to write; replaced as a whole when all is done
+    out:str|Path, # Folder to write: new, or an earlier one, which is replaced as a whole when all is done
     detect:Detector|str, # Gives boxes
     segment:Segmenter|str='box', # Gives masks
     kinds:str='both', # 'cutout', 'whole' or 'both'
     **kwargs # min_score and fallback as in `find_garments`, background and pad as in `crop`, skip_bad
 )->Path: # items.csv
     "Write cut-outs and whole photos with the same labels"
-    table, wanted = _check_table(table, pick({k: k for k in KINDS}, kinds, 'kind'), kwargs.pop('skip_bad', False))
-    cut = {k: kwargs.pop(k) for k in ('background', 'pad') if k in kwargs}
+    skip_bad, cut = kwargs.pop('skip_bad', False), {k: kwargs.pop(k) for k in ('background', 'pad') if k in kwargs}
+    pick({k: k for k in KINDS}, kinds, 'kind'); _check_crop(**cut)
+    wanted = _check_table(table, out)
+    if kinds == 'whole': detect, segment = 'whole', 'box'                         # nothing is cut out
+    scan = scan_photos(table.image, detect, segment, wanted, **kwargs)
+    if not skip_bad: _check_readable(table.image)                                # the only slow check, so the last
     rows, left_out = [], []
     with whole_folder(out) as tmp:
-        for (_, row), found in zip(table.iterrows(), scan_photos(table.image, detect, segment, wanted, **kwargs)):
+        for (_, row), found in zip(table.iterrows(), scan):
             pictures = _pictures(row.image, found, kinds, cut)
             rows += [{**row, 'image': _save(img, tmp, len(rows) + i), 'kind': kind, 'photo': str(row.image), 'outcome': found.outcome} for i,(kind, img) in enumerate(pictures)]
-            if not any(kind == 'cutout' for kind,_ in pictures) and kinds != 'whole': left_out.append((str(row.image), found.outcome, found.why))
+            if not any(kinds == 'whole' or kind == 'cutout' for kind,_ in pictures): left_out.append((str(row.image), found.outcome, found.why))
         pd.DataFrame(rows, columns=[*dict.fromkeys([*table, 'image', 'kind', 'photo', 'outcome'])]).to_csv(tmp/'items.csv', index=False)
         pd.DataFrame(left_out, columns=['photo', 'outcome', 'why']).to_csv(tmp/'left_out.csv', index=False)
     return Path(out)/'items.csv'
 
-# %% ../nbs/30_garments.ipynb #a18e5a5d
-def _check_table(table, kinds, skip_bad):
-    "(rows with readable photos, wanted category of each or None), or an error"
+# %% ../nbs/30_garments.ipynb #4dfd6dc5
+def _check_out(out, photos):
+    "Refuse a place where something else would be lost"
+    real = Path(os.path.realpath(out))
+    names = os.listdir(real) if real.is_dir() else ['a file']*os.path.lexists(real)
+    if names and not ('left_out.csv' in names and all(re.fullmatch(r'\d+\.(jpg|png)|(items|left_out)\.csv', n) for n in names)):
+        raise FabricError(f"{out} holds something that write_cutouts did not write, which would be lost; give the name of a new folder")
+    inside = [p for p in photos if names and real in Path(os.path.realpath(str(p))).parents]
+    if inside: raise FabricError(f"{inside[0]} lies in {out}, which would be replaced; give the name of another folder")
+
+# %% ../nbs/30_garments.ipynb #96ec28ed
+def _check_readable(photos):
+    bad = check_photos(photos)
+    if len(bad): raise FabricError(f"{len(bad)} of {len(photos)} photos cannot be read; leave them out with skip_bad=True, or mend them: {bad.why.iloc[0]}")
+
+def _check_table(table, out):
+    "The wanted category of each photo, or None; or an error, before any photo is read"
     if 'image' not in table: raise FabricError(f"the table has no column 'image'; it has: {', '.join(map(str, table))}")
     taken = [c for c in ('kind', 'photo', 'outcome') if c in table]
     if taken: raise FabricError(f"the table has a column {taken[0]!r}, which is written anew; give it another name")
-    bad = check_photos(table.image)
-    if len(bad) and not skip_bad: raise FabricError(f"{len(bad)} of {len(table)} photos cannot be read; leave them out with skip_bad=True, or mend them: {bad.why.iloc[0]}")
-    table = table[~table.image.astype(str).isin(bad.path)]
-    if not len(table): raise FabricError("the table has no photo that can be read")
-    if 'category' in table: return table, [c if isinstance(c, (str, tuple, list)) else None for c in table.category]        # an empty cell: every garment
-    return table, [read_title(t if isinstance(t, str) else '') for t in table.title] if 'title' in table else None
+    if not table.columns.is_unique: raise FabricError(f"the table has two columns {table.columns[table.columns.duplicated()][0]!r}; give each a name of its own")
+    if not len(table): raise FabricError("the table has no row")
+    try: table.to_csv(os.devnull, index=False)
+    except UnicodeEncodeError as e: raise FabricError(f"the table holds text that no file can hold: {e.object[max(0, e.start-20):e.end]!r}; mend it, it is half a sign") from e
+    _check_out(out, table.image)
+    if 'category' in table: return [None if pd.api.types.is_scalar(c) and pd.isna(c) else c for c in table.category]        # an empty cell: every garment
+    return [read_title(t if isinstance(t, str) else '') for t in table.title] if 'title' in table else None
 
+# %% ../nbs/30_garments.ipynb #2633af61
 def _pictures(image, found, kinds, cut):
     "The pictures of one photo as (kind, PIL image)"
-    best = [g for g in found[:1] if g.outcomes[0] != 'whole' or kinds == 'cutout']
-    cutouts = [('whole' if g.outcomes[0] == 'whole' else 'cutout', crop(g, **cut)) for g in best]
-    return [('whole', as_photo(image))]*(kinds != 'cutout') + cutouts*(kinds != 'whole')
+    if found.outcome == 'unreadable': return []
+    pictures = [] if kinds == 'cutout' else [('whole', found[0].photo if found else as_photo(image))]
+    for g in found[:1]*(kinds != 'whole'):
+        kind = 'whole' if g.outcomes[0] == 'whole' else 'cutout'
+        if kind not in dict(pictures): pictures.append((kind, crop(g, **cut)))
+    return pictures
 
 def _save(img, folder, i):
     "Save a picture under its number; the name"
-    name = f"{i:06d}.{'png' if img.mode == 'RGBA' else 'jpg'}"
-    img.save(folder/name, **({} if img.mode == 'RGBA' else dict(quality=95)))
+    png = img.mode == 'RGBA' or max(img.size) > 65_500                            # longer than a JPEG can be
+    name = f"{i:06d}.{'png' if png else 'jpg'}"
+    img.save(folder/name, **({} if png else dict(quality=95)))
     return name
 
-# %% ../nbs/30_garments.ipynb #b954825e
+# %% ../nbs/30_garments.ipynb #bd345f6a
 def label_masks(
     labels, # Label number of every pixel: a file, or an integer array (h, w)
     names:list, # What each number is called
 )->dict: # Category -> mask (h, w) of bool
     "True masks by category, out of a picture of label numbers"
-    a = np.asarray(Image.open(labels) if isinstance(labels, (str, Path)) else labels)
+    try: a = np.asarray(Image.open(labels) if isinstance(labels, (str, Path)) else labels)
+    except (OSError, SyntaxError) as e: raise FabricError(f"{labels}: cannot be read as a picture of labels ({e})") from e
     if a.ndim != 2 or a.dtype.kind not in 'ui': raise FabricError(f"labels have shape {a.shape} of {a.dtype}; give one whole number for each pixel")
-    if a.max(initial=0) >= len(names): raise FabricError(f"label {a.max()} has no name; {len(names)} names are given")
+    odd = a[(a < 0) | (a >= len(names))]
+    if odd.size: raise FabricError(f"label {odd[0]} has no name; {len(names)} names are given")
     means = {i: category_of(names[i]) for i in np.unique(a)}
     return {c: np.isin(a, [i for i,m in means.items() if m == c]) for c in dict.fromkeys(means.values()) if c}
 
+# %% ../nbs/30_garments.ipynb #918f9d4c
 def score_garments(
     found:Garments, # As `find_garments` gives them
     true:dict, # Category -> true mask (h, w)
@@ -366,7 +409,7 @@ def score_garments(
     def box(m): return sv.mask_to_xyxy(m[None]).astype(np.float32) + [0, 0, 1, 1]
     for c, mask in true.items():
         mine = [g for g in found if g.category in (c, None)]
-        if any(g.mask.shape != mask.shape for g in mine): raise FabricError(f"the true mask of {c} is {mask.shape}, the photo's masks are {mine[0].mask.shape}; they must be of one photo")
+        if any(g.mask.shape != mask.shape for g in found): raise FabricError(f"the true mask of {c} is {mask.shape}, the photo's masks are {found[0].mask.shape}; they must be of one photo")
         if not mask.any(): continue
         around = np.array([[*np.min([g.box[:2] for g in mine], 0), *np.max([g.box[2:] for g in mine], 0)]], np.float32) if mine else None
         ious = (float(sv.box_iou_batch(box(mask), around)[0, 0]), float(sv.mask_iou_batch(mask[None], np.any([g.mask for g in mine], 0)[None])[0, 0])) if mine else (0., 0.)

@@ -58,7 +58,7 @@ def _check_names(path, images, named):
     for c in named:
         if not isinstance(c['name'], str) or not c['name'].strip(): raise FabricError(f"{path}: the name of {_short(c)} is not a text")
 
-# %% ../nbs/35_tuning.ipynb #3b838285
+# %% ../nbs/35_tuning.ipynb #a79f23d4
 def _number(v): return type(v) in (int, float) and -1e9 < v < 1e9   # NaN fails both
 
 def _known(x, table): return type(x) in (int, str) and x in table
@@ -67,8 +67,10 @@ def _fault(a, t, clip):
     "What is wrong with an annotation; empty if nothing is"
     if not _known(a['image_id'], t['images']): return f"image_id {_short(a['image_id'])} is no image of the file"
     if not _known(a['category_id'], t['categories']): return f"category_id {_short(a['category_id'])} is no category of the file"
+    if not isinstance(a.get('attribute_ids') or [], list): return f"attribute_ids {_short(a['attribute_ids'])} is no list"
     other = [i for i in a.get('attribute_ids') or [] if not _known(i, t['attributes'])]
     if other: return f"attribute {_short(other[0])} is no attribute of the file"
+    if (a.get('iscrowd') or 0) not in (0, 1): return f"iscrowd {_short(a['iscrowd'])} is neither 0 nor 1"
     box, w, h = a['bbox'], *(t['images'][a['image_id']][k] for k in ('width', 'height'))
     if not isinstance(box, list) or len(box) != 4 or not all(map(_number, box)): return f"bbox {_short(box)} is not four finite numbers"
     if min(box[2:]) <= 0: return f"bbox {_short(box)} has no width or no height"
@@ -158,7 +160,7 @@ def _listed_groups(groups, valid):
     if not 0 < len([g for g in groups if valid & set(g)]) < len(groups): raise FabricError("valid must name at least one photo and leave at least one to train on")
     return {i for i,g in enumerate(groups) if valid & set(g)}
 
-# %% ../nbs/35_tuning.ipynb #5e8e3552
+# %% ../nbs/35_tuning.ipynb #8f0b4b74
 _Photo = namedtuple('_Photo', 'path file size boxes ids')   # original, copy, (width, height), (n, 4) corners as shares of it, (n,) places in the labels
 _CORNERS = ['x1', 'y1', 'x2', 'y2']
 
@@ -173,6 +175,7 @@ def _checked(table):
     bad = ~(np.isfinite(boxes).all(1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
     if bad.any(): raise FabricError(f"row {table.index[bad.argmax()]} has the box {boxes[bad.argmax()].tolist()}; give finite x1, y1, x2, y2 with x2 > x1 and y2 > y1")
     if table.label.map(lambda l: not isinstance(l, str) or not l.strip()).any(): raise FabricError("a row has no label; give each a text")
+    if table.image.isna().any(): raise FabricError(f"row {table.index[table.image.isna()][0]} has no image; give the path of its photo")
     return table.assign(image=table.image.astype(str)).reset_index(drop=True)
 
 # %% ../nbs/35_tuning.ipynb #706d1acd
@@ -294,12 +297,13 @@ def _quiet():
     try: yield
     finally: log.setLevel(level); torch.set_num_threads(threads)
 
-# %% ../nbs/35_tuning.ipynb #4e9e7824
+# %% ../nbs/35_tuning.ipynb #a2d56ab5
 def _take_fitting(model, net):
     "Start a network with the weights of another where name and shape are the same"
     own = model.state_dict()
     model.load_state_dict({k: v for k,v in net.state_dict().items() if k in own and v.shape == own[k].shape}, strict=False)
 
+# %% ../nbs/35_tuning.ipynb #00a321d8
 _TAKEN = ('model', 'data', 'project', 'name', 'save_dir', 'resume', 'pretrained', 'task', 'mode', 'epochs', 'imgsz', 'batch', 'save', 'val', 'plots', 'distill_model')
 
 def _yolo_for(net, labels, tasks):
@@ -381,7 +385,7 @@ def _start(base):
     if kind is None: raise FabricError(f"a {type(net).__name__} cannot be tuned here; give a YOLO of ultralytics that is not fused, or a YOLOS of transformers")
     return kind, net, type(base).__name__ if net is base else str(base)
 
-# %% ../nbs/35_tuning.ipynb #8600c176
+# %% ../nbs/35_tuning.ipynb #4d611fe7
 def _own(epochs, size, kwargs):
     "(our settings, the trainer's)"
     mine = {k: kwargs.get(k, v) for k,v in dict(bs=8, lr=None, seed=0, skip_bad=False).items()}
@@ -392,7 +396,9 @@ def _own(epochs, size, kwargs):
 
 def _check_out(out):
     "Refuse a place where something else would be lost"
-    if os.path.lexists(out) and not (os.path.isdir(out) and not os.listdir(out)): read_card(out, kind='detector')
+    if not os.path.lexists(out) or os.path.isdir(out) and not os.listdir(out): return
+    try: read_card(out, kind='detector')
+    except CheckpointError as e: raise FabricError(f"{out} holds something else than a tuned detector, which would be lost; give the name of a new folder ({e})") from e
 
 # %% ../nbs/35_tuning.ipynb #365f7799
 def _sides(photos, valid, bad, seed):

@@ -294,3 +294,191 @@ def test_real_photos_from_file_to_cutout():
     assert sum(f.outcome == 'largest' for f in found) >= 10
     for f in found:
         for g in f: assert min(crop(g).size) > 0 and 0 < g.area <= 1
+
+
+@pytest.mark.parametrize('label, category, given', [
+    ('clothing', ('jacket', 'pants'), None), ('whole', ('jacket', 'pants'), None),     # one box for a suit: it may be either
+    (' Clothing ', None, None), ('WHOLE', 'top', 'top'),
+    ('suit', ('jacket', 'pants'), None), ('suit', 'pants', 'pants'), ('suit', None, None),
+    ('pants', ('pants', 'pants'), 'pants'), ('pants', {'pants'}, 'pants'), ('pants', (c for c in ['pants']), 'pants')])
+def test_labels_that_fit_what_is_wanted(label, category, given):
+    found = find_garments(PHOTO, says((label, .9, [5, 5, 50, 50])), category=category)
+    assert found.outcome == 'found' and [g.category for g in found] == [given]
+
+@pytest.mark.parametrize('label, category, outcome', [
+    ('suit', 'shoe', 'other_category'), ('clothing', (), 'other_category'), ('suit', (), 'other_category'), ('', 'pants', 'no_garment'), ('man in suit', 'pants', 'no_garment')])
+def test_labels_that_do_not_fit(label, category, outcome):
+    assert [u.outcome for u in find_garments(PHOTO, says((label, .9, [5, 5, 50, 50])), category=category).unused] == [outcome]
+
+@pytest.mark.parametrize('label', ['person', 'Person', ' WOMAN '])
+def test_people_are_known_by_any_spelling(label):
+    found = find_garments(PHOTO, says((label, .9, [5, 5, 50, 50])), category='pants', fallback='largest')
+    assert [(g.label, g.category, *g.outcomes) for g in found] == [(label, 'pants', 'largest')]
+
+def test_a_person_boxed_twice_is_one_person():
+    found = find_garments(PHOTO, says(PANTS, BIG, ('person', .6, [3, 2, 41, 58]), ('man', .2, [2, 3, 40, 58])))
+    assert found[0].outcomes == ('found',) and sorted(u.outcome for u in found.unused) == ['duplicate', 'duplicate', 'no_garment']
+
+def test_a_person_does_not_make_a_garment_a_duplicate():
+    found = find_garments(PHOTO, says(('person', .9, [10, 5, 40, 58]), ('whole', .8, [10, 5, 40, 58]), ('dress', .7, [10, 5, 40, 58])))
+    assert [g.label for g in found] == ['whole', 'dress']
+
+def test_a_title_that_names_nothing_is_told():
+    assert 'names no garment' in find_garments(PHOTO, says(PANTS), category=()).why
+    assert 'names no garment' not in find_garments(PHOTO, says(TOP), category='pants').why
+
+@pytest.mark.parametrize('category', [5, NAN, '', ['pants', NAN], [['pants']]])
+def test_categories_that_are_none(category):
+    with pytest.raises(FabricError, match='unknown category'): find_garments(PHOTO, says(PANTS), category=category)
+
+def test_garments_can_be_compared_and_looked_up():
+    found = find_garments(PHOTO, says(PANTS, TOP))
+    assert found[0] != found[1] and found[1] in found and found.index(found[1]) == 1 and len({*found}) == 2
+
+@pytest.mark.parametrize('flag', range(1, 9))
+def test_every_turning_flag(flag, tmp_path):
+    a = np.zeros((40, 60, 3), np.uint8); a[:20, :30] = 250, 10, 10
+    T = Image.Transpose
+    undo = [None, T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_90, T.TRANSVERSE, T.ROTATE_270][flag-1]
+    told, img = Image.Exif(), Image.fromarray(a)
+    told[0x0112] = flag
+    (img if undo is None else img.transpose(undo)).save(tmp_path/'a.png', exif=told)
+    for given in (tmp_path/'a.png', Image.open(tmp_path/'a.png')):
+        photo = find_garments(given, 'whole')[0].photo
+        assert (np.asarray(photo) == a).all() and (np.asarray(find_garments(photo, 'whole')[0].photo) == a).all()
+
+def test_nothing_hides_under_transparency():
+    mask = np.zeros((60, 80), bool); mask[20:40, 30:50] = np.eye(20, dtype=bool)
+    cut = np.asarray(crop(_garment(mask), 'transparent'))
+    assert (cut[cut[..., 3] == 0] == [255, 255, 255, 0]).all()
+
+def test_crop_of_one_pixel_in_a_corner():
+    for y, x in ((0, 0), (59, 79), (0, 79)):
+        mask = np.zeros((60, 80), bool); mask[y, x] = True
+        for b in BACKGROUNDS: assert crop(_garment(mask), b).size == (1, 1) and (np.asarray(crop(_garment(mask), b))[0, 0, :3] == PHOTO[y, x]).all()
+
+def test_a_strip_is_drawn_in_a_figure_of_sane_size():
+    assert plot_garments(find_garments(np.zeros((6000, 20, 3), np.uint8), 'whole')).figure.get_figheight() <= 12
+
+@pytest.mark.parametrize('images', ['photos/a.png', Path('a.png'), PHOTO, Image.fromarray(PHOTO)])
+def test_scan_wants_a_list(images):
+    with pytest.raises(FabricError, match='give a list of photos'): scan_photos(images, 'whole')
+
+@pytest.mark.parametrize('kwargs, error', [(dict(min_score=9), FabricError), (dict(fallback='best'), FabricError), (dict(min_scor=.3), TypeError), (dict(segment='sma'), FabricError)])
+def test_scan_checks_its_settings_before_it_starts(kwargs, error):
+    with pytest.raises(error): scan_photos(['a.png'], says(PANTS), **kwargs)
+
+def test_scan_takes_generators(tmp_path):
+    found = list(scan_photos((p for p in _folder(tmp_path, 2)), says(PANTS, TOP), categories=((c for c in [n]) for n in ('pants', 'top'))))
+    assert [[g.category for g in f] for f in found] == [['pants'], ['top']]
+
+def test_an_opened_picture_that_is_cut_off_is_an_outcome(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)).save(tmp_path/'a.jpg')
+    (tmp_path/'b.jpg').write_bytes((tmp_path/'a.jpg').read_bytes()[:9000])
+    assert [f.outcome for f in scan_photos([Image.open(tmp_path/'b.jpg'), tmp_path/'a.jpg'], 'whole')] == ['unreadable', 'found']
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason='notes came with Python 3.11')
+def test_a_detector_that_fails_names_the_photo(tmp_path):
+    with pytest.raises(ZeroDivisionError) as e: list(scan_photos(_folder(tmp_path, 1), Detector('fails', lambda img: 1/0)))
+    assert any('0.png' in n for n in e.value.__notes__)
+
+def test_photos_are_let_go():
+    import gc, weakref
+    refs = []
+    for f in scan_photos([make_outfit(seed=i, size=64)[0] for i in range(5)], 'whole'): refs.append(weakref.ref(f[0].photo))
+    gc.collect()
+    assert sum(r() is not None for r in refs) <= 1
+
+def _photos(tmp_path, n=2): (tmp_path/'photos').mkdir(); return _folder(tmp_path/'photos', n)
+
+@pytest.mark.parametrize('out', ['photos', '.', 'mine'])
+def test_a_folder_of_others_is_never_replaced(out, tmp_path):
+    table = pd.DataFrame(dict(image=_photos(tmp_path)))
+    (tmp_path/'mine').mkdir(); (tmp_path/'mine'/'thesis.txt').write_text('x')
+    before = sorted(tmp_path.rglob('*'))
+    with pytest.raises(FabricError, match='which would be lost'): write_cutouts(table, tmp_path/out, 'whole')
+    assert sorted(tmp_path.rglob('*')) == before
+
+def test_an_earlier_data_set_is_replaced_but_not_under_its_own_photos(tmp_path):
+    table = pd.DataFrame(dict(image=_photos(tmp_path)))
+    for kinds in ('both', 'whole'): write_cutouts(table, tmp_path/'out', 'whole', kinds=kinds)
+    assert len(list((tmp_path/'out').iterdir())) == 2 + 2
+    with pytest.raises(FabricError, match='would be replaced'): write_cutouts(pd.DataFrame(dict(image=[tmp_path/'out'/'000000.jpg'])), tmp_path/'out', 'whole')
+    assert (tmp_path/'out'/'000000.jpg').is_file()
+
+def test_what_skip_bad_leaves_out_is_told(tmp_path):
+    paths = _photos(tmp_path, 3); paths[1].write_bytes(b'x')
+    for kinds in ('cutout', 'whole', 'both'):
+        items = pd.read_csv(write_cutouts(pd.DataFrame(dict(image=[*paths, NAN])), tmp_path/'out', says(('top', .9, [10, 10, 40, 40])), kinds=kinds, skip_bad=True))
+        left = pd.read_csv(tmp_path/'out'/'left_out.csv', keep_default_na=False)
+        assert items.photo.nunique() == 2 and list(left.photo) == [str(paths[1]), 'nan'] and {*left.outcome} == {'unreadable'}
+
+def test_a_photo_that_vanishes_midway_is_told(tmp_path):
+    paths = _photos(tmp_path)
+    vanish = Detector('vanish', lambda img: paths[1].unlink(missing_ok=True) or found_boxes([[5, 5, 30, 30]], ['top']))
+    assert len(pd.read_csv(write_cutouts(pd.DataFrame(dict(image=paths)), tmp_path/'out', vanish))) == 2
+    assert pd.read_csv(tmp_path/'out'/'left_out.csv').outcome.tolist() == ['unreadable']
+
+@pytest.mark.parametrize('kwargs', [dict(background='green'), dict(pad=-1), dict(detect='yolo99'), dict(segment='sma'), dict(fallback='best'), dict(kinds='all')])
+def test_settings_are_checked_before_a_photo_is_read(kwargs, tmp_path, monkeypatch):
+    monkeypatch.setattr('fabric_touch.garments.check_photos', lambda photos: 1/0)
+    with pytest.raises(FabricError): write_cutouts(pd.DataFrame(dict(image=['gone.png'])), tmp_path/'out', **dict(detect=says(PANTS)) | kwargs)
+
+@pytest.mark.parametrize('table, match', [
+    (dict(image=['a.png'], category=[5]), 'unknown category 5'), (dict(image=['a.png'], category=['Trousers']), 'unknown category'), (dict(image=[]), 'no row'),
+    (dict(image=['a.png'], title=['cut \ud83d']), 'no file can hold')])
+def test_tables_are_checked_before_a_photo_is_read(table, match, tmp_path):
+    with pytest.raises(FabricError, match=match): write_cutouts(pd.DataFrame(table), tmp_path/'out', 'whole')
+    assert not list(tmp_path.iterdir())
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    with pytest.raises(FabricError, match="two columns 'a'"): write_cutouts(pd.DataFrame([['a.png', 1, 2]], columns=['image', 'a', 'a']), tmp_path/'out', 'whole')
+
+def test_tables_of_any_index_order_and_names(tmp_path):
+    paths = _photos(tmp_path, 3)
+    named = tmp_path/'photos'/'바지 é, "x".png'; paths[0].rename(named)
+    table = pd.DataFrame({'image': [named, paths[1], paths[1]], 5: [1, 2, 3], 'n': pd.array([1, None, 2**60], 'Int64'), 'category': ['top', NAN, None]}, index=[7, 7, -1])
+    items = pd.read_csv(write_cutouts(table, tmp_path/'출력', says(('top', .9, [10, 10, 40, 40]))), dtype=dict(n='Int64'))
+    assert items['5'].tolist() == [1, 1, 2, 2, 3, 3] and items.n.tolist()[-1] == 2**60 and items.photo[0] == str(named) and list(items.kind) == ['whole', 'cutout']*3
+
+def test_a_strip_too_long_for_jpeg(tmp_path):
+    Image.new('RGB', (4, 66_000), 'red').save(tmp_path/'strip.png')
+    items = pd.read_csv(write_cutouts(pd.DataFrame(dict(image=[tmp_path/'strip.png'])), tmp_path/'out', 'whole'))
+    assert Image.open(tmp_path/'out'/items.image[0]).size == (4, 66_000)
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    table = pd.DataFrame(dict(image=_photos(tmp_path)))
+    write_cutouts(table, tmp_path/'out', 'whole')
+    before = sorted(tmp_path.rglob('*'))
+    def full(*args, **kwargs): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(Image.Image, 'save', full)
+    with pytest.raises(OSError, match='No space'): write_cutouts(table, tmp_path/'out', 'whole')
+    assert sorted(tmp_path.rglob('*')) == before
+
+def test_scores_of_random_boxes_and_masks_against_loops():
+    rng, names = np.random.default_rng(0), ['top', 'pants', 'shoe', 'hat']
+    for _ in range(30):
+        h, w = rng.integers(5, 40, 2)
+        true = {c: rng.random((h, w)) < rng.choice([0, .01, .3]) for c in names}
+        rows = [(str(rng.choice(names)), 1., [*np.sort(rng.choice(w+1, 2, replace=False)), *np.sort(rng.choice(h+1, 2, replace=False))]) for _ in range(4)]
+        rows = [(l, s, [a, c, b, d]) for l,s,(a,b,c,d) in rows]
+        found = find_garments(np.zeros((h, w, 3), np.uint8), says(*rows))
+        scores = score_garments(found, true).set_index('category')
+        assert list(scores.index) == [c for c in names if true[c].any()]
+        for c, (box_iou, mask_iou) in scores.iterrows():
+            mine = [g for g in found if g.category == c]
+            mask = np.any([g.mask for g in mine] or [np.zeros((h, w), bool)], 0)
+            def filled(m): ys, xs = np.nonzero(m); full = np.zeros((h, w), bool); full[ys.min():ys.max()+1, xs.min():xs.max()+1] = True; return full
+            assert mask_iou == pytest.approx((mask & true[c]).sum()/(mask | true[c]).sum(), abs=1e-6)
+            a, b = filled(true[c]), filled(mask) if mine else mask
+            assert box_iou == pytest.approx((a & b).sum()/(a | b).sum(), abs=1e-6)
+            assert (filled(true[c]) == box_masks((w, h), true_detector({c: true[c]})(np.zeros((h, w, 3), np.uint8)).xyxy)[0]).all()
+
+def test_true_masks_of_another_photo_are_refused():
+    with pytest.raises(FabricError, match='must be of one photo'): score_garments(find_garments(PHOTO, says(PANTS)), dict(skirt=np.ones((5, 5), bool)))
+
+def test_label_pictures_that_cannot_be_used(tmp_path):
+    with pytest.raises(FabricError, match='label -1 has no name'): label_masks(np.array([[0, -1]]), ['null', 'pants'])
+    (tmp_path/'bad.png').write_bytes(b'x')
+    for f in ('bad.png', 'gone.png'):
+        with pytest.raises(FabricError, match='cannot be read as a picture of labels'): label_masks(tmp_path/f, ['null', 'pants'])

@@ -382,3 +382,16 @@ def test_what_a_file_says_of_its_layers_is_not_run(table, tmp_path, monkeypatch)
     torch.save(dict(model=net), tmp_path/'bad.pt')
     with pytest.raises(FabricError): tune_detector(table, tmp_path/'out', tmp_path/'bad.pt', epochs=1, size=64)
     assert not (tmp_path/'ran').exists() and not (tmp_path/'out').exists()
+
+
+@pytest.mark.parametrize('change, why', [(dict(attribute_ids=5), 'attribute_ids 5 is no list'), (dict(iscrowd='1'), 'neither 0 nor 1'), (dict(iscrowd=2), 'neither 0 nor 1')])
+def test_crowds_and_attributes_of_another_kind(change, why, tmp_path):
+    with pytest.raises(FabricError, match=why): read_coco(write(tmp_path, annotations=[BOX | change]))
+
+def test_a_row_without_an_image_is_refused(tmp_path):
+    table = pd.DataFrame(dict(image=['a.jpg', np.nan], label='x', x1=0, y1=0, x2=5, y2=5), index=[3, 8])
+    with pytest.raises(FabricError, match='row 8 has no image'): tune_detector(table, tmp_path/'o', 'yolov8n.yaml', size=64)
+
+def test_what_would_be_lost_is_said(tmp_path):
+    (tmp_path/'thesis.txt').write_text('x')
+    with pytest.raises(FabricError, match='which would be lost'): tune_detector(read_coco(write(tmp_path)), tmp_path, 'yolov8n.yaml', size=64)
