@@ -66,7 +66,7 @@ def found_boxes(
     boxes, scores = np.where(np.isfinite(boxes).all(1, keepdims=True), boxes, 0), np.where(np.isfinite(scores), scores, 0)
     return sv.Detections(xyxy=boxes, confidence=scores, class_id=np.unique(labels, return_inverse=True)[1], data=dict(class_name=labels))
 
-# %% ../nbs/14_detectors.ipynb #3a4b4b72
+# %% ../nbs/14_detectors.ipynb #d92187e7
 @dataclass
 class Segmenter:
     "A photo and boxes (n, 4) -> masks (n, h, w) of truth values"
@@ -83,6 +83,7 @@ class Segmenter:
     @property
     def n_params(self): return _n_params(self.model)
 
+# %% ../nbs/14_detectors.ipynb #350f8f45
 def _as_boxes(boxes):
     try: boxes = np.asarray(boxes, np.float32)
     except (ValueError, TypeError) as e: raise FabricError(f"boxes are no numbers ({e}); give (n, 4): x1, y1, x2, y2 in pixels for each") from None
@@ -121,7 +122,7 @@ def box_segmenter():
     "The box itself as the mask"
     return Segmenter('box', lambda img: img.size, box_masks)
 
-# %% ../nbs/14_detectors.ipynb #76675cc2
+# %% ../nbs/14_detectors.ipynb #5d829133
 def _cut(bgr, box, steps):
     "GrabCut's mask (h, w) for one box on an image; it sees as much around the box as the box is long"
     import cv2
@@ -138,6 +139,7 @@ def _cut(bgr, box, steps):
     out[top:y2+more, left:x2+more] = (state == cv2.GC_PR_FGD) | (state == cv2.GC_FGD)
     return out
 
+# %% ../nbs/14_detectors.ipynb #8be20232
 def grabcut_segmenter(
     size:int=512, # Longer side to work at, in pixels
     steps:int=3, # Rounds of learning colours and cutting
@@ -156,7 +158,7 @@ def grabcut_segmenter(
         return np.stack([cv2.resize(c.astype(np.float32), full) > .5 for c in cuts])
     return Segmenter('grabcut', encode, decode, licence='Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #11f570a6
+# %% ../nbs/14_detectors.ipynb #075060e9
 Weights = namedtuple('Weights', 'file url size licence')
 _ULTRA, _META = 'https://github.com/ultralytics/assets/releases/download/v8.4.0/', 'https://dl.fbaipublicfiles.com/segment_anything/'
 WEIGHTS = dict(   # name -> published file
@@ -173,6 +175,7 @@ def _given(pretrained):
     if isinstance(pretrained, (bool, Path)) or isinstance(pretrained, str) and pretrained: return pretrained
     raise FabricError(f"pretrained is {pretrained!r}; give True for the published weights, False for random ones, or a path")
 
+# %% ../nbs/14_detectors.ipynb #49b03f60
 def find_weights(
     name:str, # A name of `WEIGHTS`
     pretrained:bool|str|Path=True, # True: the published file; or a path
@@ -207,7 +210,7 @@ def _cells(w, h):
     "Corner and stride (n, 3) of every cell of the three grids, row after row"
     return np.concatenate([np.stack([*(g.ravel() for g in np.meshgrid(np.arange(w//s), np.arange(h//s))), np.full((w//s)*(h//s), s)], 1) for s in (8, 16, 32)])
 
-# %% ../nbs/14_detectors.ipynb #d7b9632e
+# %% ../nbs/14_detectors.ipynb #95c7acf4
 def yolox_detector(
     pretrained:bool|str|Path=True, # True: the published file; or the path of an ONNX file
     labels:tuple=None, # What its classes are called; COCO's 80 if not given
@@ -231,6 +234,7 @@ def yolox_detector(
         return found_boxes(boxes, labels[scores.argmax(1)][keep], scores.max(1)[keep]).with_nms(overlap)
     return Detector('yolox', find, tuple(labels), source=path.name, licence='Apache-2.0')
 
+# %% ../nbs/14_detectors.ipynb #16194426
 def _onnx(path):
     ort = need('onnxruntime', 'garments')
     try: net = ort.InferenceSession(str(path), providers=['CPUExecutionProvider'])
@@ -239,7 +243,7 @@ def _onnx(path):
     if len(takes) == 1 and len(takes[0]) == 5 and takes[0][0] == 'tensor(float)' and takes[0][2] == 3 and all(isinstance(n, int) and n >= 32 for n in takes[0][3:]): return net
     raise CheckpointError(f"{path} takes {takes or 'no input'}; a YOLOX exported at a fixed size takes [1, 3, height, width]")
 
-# %% ../nbs/14_detectors.ipynb #0210f553
+# %% ../nbs/14_detectors.ipynb #92bc2719
 def _put(net, tensors, path):
     "The network with these weights, all of them and none NaN, or an error that names the file"
     try: load_weights(net, tensors)
@@ -261,6 +265,7 @@ def _tuned_yolo(folder, tasks):
         return net
     return _built(folder, 'yolo', make)
 
+# %% ../nbs/14_detectors.ipynb #7ca91f0d
 def _tuned_yolos(folder):
     "(processor, network, where they are from) from a folder of ours"
     tf = need('transformers', 'garments')
@@ -323,36 +328,44 @@ def yolos_detector(
         return found_boxes(res['boxes'].cpu(), [net.config.id2label[i] for i in res['labels'].tolist()], res['scores'].cpu())
     return Detector('yolos', find, tuple(net.config.id2label.values()), net, source, "Apache-2.0; the weights' as their page says")
 
-# %% ../nbs/14_detectors.ipynb #b42dba71
+# %% ../nbs/14_detectors.ipynb #24928401
+def _as_words(labels):
+    "Labels as Grounding DINO is told them"
+    good = not isinstance(labels, str) and len(labels) and all(isinstance(l, str) and l.strip(' _') and '.' not in l for l in labels)
+    if not good: raise FabricError(f"labels are {labels!r}; give at least one text, none empty or with a full stop in it")
+    return np.array([l.replace('_', ' ') for l in labels])
+
+def _word_scores(logits, ids, tokenizer):
+    "Score of each label for each query (queries, labels): that of its best token, in a text like [CLS] pants . long skirt . [SEP]"
+    stop = tokenizer.convert_tokens_to_ids('.')
+    label, word = (ids == stop).cumsum(0), ~torch.isin(ids, ids.new_tensor([stop, *tokenizer.all_special_ids]))   # (tokens,) each
+    word |= ids == tokenizer.unk_token_id                                    # an unknown word is a word
+    tokens = logits[:, :len(ids)].sigmoid()                                  # (queries, tokens)
+    return torch.stack([tokens[:, word & (label == k)].amax(1) for k in range(int((ids == stop).sum()))], 1)
+
+# %% ../nbs/14_detectors.ipynb #36302feb
 def grounding_dino_detector(
     pretrained:bool|str|Path=True, # True: the tiny published one; a folder, or a name of the hub
     labels:tuple=('person', *CATEGORIES), # What to look for, in words
     floor:float=FLOOR, # Least score
 ):
     "Grounding DINO: finds what it is told to look for"
-    sv = need('supervision', 'garments')
     if pretrained is False: raise FabricError("Grounding DINO reads words with a tokenizer that comes with its weights, so there is no random one; give pretrained=True or a folder")
-    if isinstance(labels, str) or not labels or not all(isinstance(l, str) and l.strip(' _') and '.' not in l for l in labels):
-        raise FabricError(f"labels are {labels!r}; give at least one text, none empty or with a full stop in it")
+    words = _as_words(labels)
     prepare, net, source = _from_hub('grounding_dino', pretrained, 'AutoModelForZeroShotObjectDetection')
-    net, words, stop = net.eval().to(default_device()), np.array([l.replace('_', ' ') for l in labels]), prepare.tokenizer.convert_tokens_to_ids('.')
-    n, most = len(prepare.tokenizer('. '.join(words) + '.')['input_ids']), net.config.max_text_len
-    if n > most: raise FabricError(f"{len(words)} labels make {n} tokens and this network reads {most}; give fewer labels")
+    net, n = net.eval().to(default_device()), len(prepare.tokenizer('. '.join(words) + '.')['input_ids'])
+    if n > net.config.max_text_len: raise FabricError(f"{len(words)} labels make {n} tokens and this network reads {net.config.max_text_len}; give fewer labels")
     def find(img):
         img, scale = _no_strip(img)
         x = prepare(images=img, text=[list(words)], return_tensors='pt').to(net.device)
         with torch.inference_mode(): out = net(**x)
-        ids = x['input_ids'][0]                                              # [CLS] pants . long skirt . [SEP]
-        part, word = (ids == stop).cumsum(0), ~torch.isin(ids, ids.new_tensor([stop, *prepare.tokenizer.all_special_ids]))
-        word |= ids == prepare.tokenizer.unk_token_id                        # an unknown word is a word
-        token = out.logits[0, :, :len(ids)].sigmoid()                        # (queries, tokens)
-        score, best = torch.stack([token[:, word & (part == k)].amax(1) for k in range(len(words))], 1).max(1)
-        keep = (score > floor).cpu().numpy()
-        boxes = sv.xcycwh_to_xyxy(out.pred_boxes[0].cpu().numpy())*np.tile(img.size, 2)/scale
-        return found_boxes(boxes[keep], words[best.cpu().numpy()[keep]], score.cpu().numpy()[keep])
+        scores, best = (t.cpu().numpy() for t in _word_scores(out.logits[0], x['input_ids'][0], prepare.tokenizer).max(1))
+        keep, (middle, half) = scores > floor, np.split(out.pred_boxes[0].cpu().numpy()*[1, 1, .5, .5], 2, axis=1)
+        boxes = np.concatenate([middle - half, middle + half], 1)*np.tile(img.size, 2)/scale
+        return found_boxes(boxes[keep], words[best[keep]], scores[keep])
     return Detector('grounding_dino', find, tuple(words.tolist()), net, source, 'Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #9e9dc7e8
+# %% ../nbs/14_detectors.ipynb #61064baf
 def tiny_yolos(
     folder:str|Path, # Where it is saved
     labels:tuple=('shirt, blouse', 'pants', 'shoe'), # What it can say
@@ -365,6 +378,7 @@ def tiny_yolos(
     tf.YolosImageProcessor(size=dict(shortest_edge=64, longest_edge=96)).save_pretrained(folder)
     return Path(folder)
 
+# %% ../nbs/14_detectors.ipynb #ef2896c3
 def tiny_grounding_dino(
     folder:str|Path, # Where it is saved
     words:tuple=('person', 'pants', 'shirt', 'skirt'), # The vocabulary of its tokenizer

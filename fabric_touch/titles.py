@@ -454,7 +454,7 @@ def _phrases(tokens):
         elif t.kind == 'match': match = True
     return phrases
 
-# %% ../nbs/01a_titles.ipynb #57ffb6ea
+# %% ../nbs/01a_titles.ipynb #865dbfd1
 _SUITS, _PIECES = frozenset(('swimwear', 'nightwear')), frozenset('shirt top pants shorts skirt dress'.split())
 
 def _sift(words):
@@ -464,6 +464,7 @@ def _sift(words):
     suit = any(_SUITS & {*w.categories} for w in words)
     return [w for w in words if not (suit and w.categories and _PIECES >= {*w.categories})]
 
+# %% ../nbs/01a_titles.ipynb #c1db2a02
 def _worn(phrases, first, every):
     "The garments that each phrase is about"
     found, some = [], False
