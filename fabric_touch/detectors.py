@@ -9,19 +9,19 @@ __all__ = ['Weights', 'WEIGHTS', 'FLOOR', 'HUB', 'DETECTORS', 'SEGMENTERS', 'Det
            'tiny_grounding_dino', 'ultralytics', 'caged', 'yolo_net', 'yolo_detector', 'sam_segmenter', 'tiny_sam',
            'ultralytics_segmenter', 'detector', 'segmenter', 'check_detector', 'check_segmenter']
 
-# %% ../nbs/14_detectors.ipynb #0ed1e506
-import json, os
+# %% ../nbs/14_detectors.ipynb #018c7e2b
+import os, sys, warnings
 from unittest import mock
 from collections import namedtuple
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import RLock
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from pathlib import Path
 import numpy as np, torch
-from PIL import Image, ImageOps
+from PIL import Image
 from .core import FabricError, cache_dir, data_dir, default_device, has_data, need, pick, seeded
 from .data import as_photo
 from .checkpoints import CheckpointError, load_checkpoint, load_weights, read_card, read_state
@@ -395,13 +395,18 @@ def tiny_grounding_dino(
     tf.GroundingDinoProcessor(prepare, tf.BertTokenizer(vocab=str(folder/'vocab.txt'))).save_pretrained(folder)
     return folder
 
-# %% ../nbs/14_detectors.ipynb #85885d35
+# %% ../nbs/14_detectors.ipynb #b7184a35
+@contextmanager
+def _kept():
+    "What an import changes of PIL, torch, numpy, warnings and the environment is put back"
+    with mock.patch.object(Image, 'open', Image.open), mock.patch.object(torch, 'save', torch.save), mock.patch.dict(os.environ), np.printoptions(), warnings.catch_warnings(): yield
+
 def ultralytics(
     part:str='', # A part of it, such as '.nn.tasks'
 ): # The module
     "Import ultralytics (AGPL-3.0) with its offline switches set"
     os.environ.setdefault('YOLO_OFFLINE', '1'); os.environ.setdefault('YOLO_AUTOINSTALL', 'false')
-    settings = need('ultralytics', 'yolo').settings
+    with nullcontext() if 'ultralytics' in sys.modules else _kept(): settings = need('ultralytics', 'yolo').settings
     if settings['sync']: settings.update(sync=False)
     return need('ultralytics' + part, 'yolo')
 

@@ -7,7 +7,7 @@ __all__ = ['OUTCOMES', 'Unused', 'PEOPLE', 'ANY_GARMENT', 'PAIRS', 'FALLBACKS', 
            'Garment', 'Garments', 'find_garments', 'crop', 'plot_garments', 'plot_cutouts', 'scan_photos',
            'write_cutouts', 'label_masks', 'score_garments']
 
-# %% ../nbs/30_garments.ipynb #873bc75d
+# %% ../nbs/30_garments.ipynb #7f41ed82
 import os, re
 from collections import Counter, namedtuple
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from .titles import CATEGORIES, category_of, read_title
 from .data import as_photo, check_photos
 from .plots import plot_swatches
 from .swatches import make_swatches
-from .detectors import Detector, Segmenter, box_masks, detector, found_boxes, segmenter
+from .detectors import Detector, Segmenter, detector, found_boxes, segmenter
 
 # %% ../nbs/30_garments.ipynb #fd2ddbac
 _SHAPES = dict(   # corners on a unit square, x to the right and y down
@@ -383,14 +383,14 @@ def _save(img, folder, i):
     img.save(folder/name, **({} if png else dict(quality=95)))
     return name
 
-# %% ../nbs/30_garments.ipynb #bd345f6a
+# %% ../nbs/30_garments.ipynb #9b4845fe
 def label_masks(
     labels, # Label number of every pixel: a file, or an integer array (h, w)
     names:list, # What each number is called
 )->dict: # Category -> mask (h, w) of bool
     "True masks by category, out of a picture of label numbers"
     try: a = np.asarray(Image.open(labels) if isinstance(labels, (str, Path)) else labels)
-    except (OSError, SyntaxError) as e: raise FabricError(f"{labels}: cannot be read as a picture of labels ({e})") from e
+    except Exception as e: raise FabricError(f"{labels}: cannot be read as a picture of labels ({type(e).__name__}: {e})") from e
     if a.ndim != 2 or a.dtype.kind not in 'ui': raise FabricError(f"labels have shape {a.shape} of {a.dtype}; give one whole number for each pixel")
     odd = a[(a < 0) | (a >= len(names))]
     if odd.size: raise FabricError(f"label {odd[0]} has no name; {len(names)} names are given")

@@ -303,7 +303,7 @@ def _take_fitting(model, net):
     own = model.state_dict()
     model.load_state_dict({k: v for k,v in net.state_dict().items() if k in own and v.shape == own[k].shape}, strict=False)
 
-# %% ../nbs/35_tuning.ipynb #00a321d8
+# %% ../nbs/35_tuning.ipynb #004bf005
 _TAKEN = ('model', 'data', 'project', 'name', 'save_dir', 'resume', 'pretrained', 'task', 'mode', 'epochs', 'imgsz', 'batch', 'save', 'val', 'plots', 'distill_model')
 
 def _yolo_for(net, labels, tasks):
@@ -322,7 +322,7 @@ def _fit_yolo(net, job):
     tasks, bar = ultralytics('.nn.tasks'), paced(range(job.epochs))
     with _quiet():
         trainer = _yolo_trainer(job, lambda: next(bar, None))
-        model = trainer.model = _yolo_for(net, job.labels, tasks)
+        trainer.model = _yolo_for(net, job.labels, tasks)
         try: trainer.train()
         except (RuntimeError, ValueError) as e: raise FabricError(f"the training broke off: {e}; if it is NaN, give a smaller lr") from e
         finally: next(bar, None)

@@ -9,7 +9,7 @@ from fabric_touch.checkpoints import CheckpointError, save_checkpoint
 from fabric_touch.core import FabricError, data_dir, has_data
 from fabric_touch.data import load_photo
 from fabric_touch.detectors import (DETECTORS, HUB, SEGMENTERS, WEIGHTS, Detector, Segmenter, box_masks, check_detector, check_segmenter, coco_labels, detector, find_weights, found_boxes,
-                                    grounding_dino_detector, is_tuned, sam_segmenter, segmenter, tiny_grounding_dino, tiny_sam, tiny_yolos, yolo_detector, yolos_detector, yolox_detector)
+                                    grounding_dino_detector, is_tuned, segmenter, tiny_grounding_dino, tiny_sam, tiny_yolos, yolo_detector, yolos_detector, yolox_detector)
 
 sv = pytest.importorskip('supervision')
 
@@ -683,3 +683,17 @@ def test_box_masks():
 @pytest.mark.parametrize('args', [dict(size=0), dict(size=-5), dict(size='x'), dict(steps=0), dict(steps=-1), dict(steps=1.5)], ids=str)
 def test_bad_arguments_of_grabcut(args):
     with pytest.raises(FabricError, match=next(iter(args))): segmenter('grabcut', **args)
+
+def test_ultralytics_leaves_other_libraries_as_they_are():
+    pytest.importorskip('supervision')
+    if not importlib.util.find_spec('ultralytics'): pytest.skip('ultralytics is not installed')
+    code = """if True:
+        import os, warnings, numpy as np, torch
+        from PIL import Image
+        from fabric_touch.detectors import ultralytics
+        def look(): return Image.open, torch.save, np.get_printoptions(), list(warnings.filters), {k: v for k,v in os.environ.items() if not k.startswith('YOLO_')}
+        before = look()
+        ultralytics('.nn.tasks')
+        print([a == b for a,b in zip(before, look())])"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str([True]*5)

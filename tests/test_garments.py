@@ -1,5 +1,5 @@
 "Garments: which boxes count, what happens when none does, cut-outs of photos of any kind, data sets of them."
-import os, subprocess, sys
+import subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,8 @@ pytest.importorskip('supervision', reason='needs the extra garments')
 
 from fabric_touch.core import FabricError, data_dir, has_data
 from fabric_touch.data import as_photo
-from fabric_touch.detectors import Detector, Segmenter, box_masks, detector, found_boxes, segmenter
-from fabric_touch.garments import (BACKGROUNDS, FALLBACKS, OUTCOMES, Garment, Garments, crop, find_garments, label_masks, make_outfit, plot_cutouts, plot_garments,
+from fabric_touch.detectors import Detector, Segmenter, box_masks, found_boxes
+from fabric_touch.garments import (BACKGROUNDS, OUTCOMES, Garment, Garments, crop, find_garments, label_masks, make_outfit, plot_cutouts, plot_garments,
                                    scan_photos, score_garments, true_detector, write_cutouts)
 
 NAN, INF = float('nan'), float('inf')
