@@ -697,3 +697,15 @@ def test_ultralytics_leaves_other_libraries_as_they_are():
         print([a == b for a,b in zip(before, look())])"""
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == str([True]*5)
+
+def test_yolos_in_the_form_of_2022(tmp_path):
+    "As the published one lies on the hub: pytorch_model.bin, and the settings of a feature extractor"
+    pytest.importorskip('transformers')
+    folder = tiny_yolos(tmp_path/'now')
+    want = yolos_detector(folder, floor=0)
+    torch.save(want.model.state_dict(), folder/'pytorch_model.bin')
+    for name in ('model.safetensors', *(p.name for p in folder.glob('*processor*'))): (folder/name).unlink()
+    old = dict(do_normalize=True, do_resize=True, feature_extractor_type='YolosFeatureExtractor', format='coco_detection', image_mean=[.485, .456, .406], image_std=[.229, .224, .225], max_size=96, size=64)
+    (folder/'preprocessor_config.json').write_text(json.dumps(old))
+    photo = np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)
+    assert np.allclose(yolos_detector(folder, floor=0)(photo).xyxy, want(photo).xyxy, atol=1e-3)
