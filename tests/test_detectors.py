@@ -173,21 +173,25 @@ print([m for m in ('ultralytics', 'transformers', 'segment_anything', 'onnxrunti
     done = run(code)
     assert done.stdout.split('\n')[:2] == ['[]', '[]'], done.stdout + done.stderr
 
-def test_ultralytics_is_offline_before_its_import(tmp_path):
+def test_ultralytics_is_offline_before_its_import_and_leaves_other_libraries_as_they_are(tmp_path):
     has_yolo()
-    code = """import os, sys
+    code = """import os, sys, warnings, numpy as np, torch
+from PIL import Image
+def look(): return Image.open, torch.save, np.get_printoptions(), list(warnings.filters), {k: v for k,v in os.environ.items() if not k.startswith('YOLO_')}
 class Spy:
     def find_spec(self, name, path=None, target=None):
         if name == 'ultralytics': print(os.environ.get('YOLO_OFFLINE'), os.environ.get('YOLO_AUTOINSTALL'))
 sys.meta_path.insert(0, Spy())
 from fabric_touch.detectors import ultralytics
-u = ultralytics()
+before = look()
+u = ultralytics('.nn.tasks'); u = ultralytics()
+print([a == b for a,b in zip(before, look())])
 from ultralytics.utils import checks
 print(u.settings['sync'], checks.ONLINE if hasattr(checks, 'ONLINE') else u.utils.ONLINE)"""
     env = {k: v for k, v in os.environ.items() if not k.startswith('YOLO_')} | dict(YOLO_CONFIG_DIR=str(tmp_path))
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env, timeout=120)
     lines = done.stdout.strip().split('\n')
-    assert (lines[0], lines[-1]) == ('1 false', 'False False'), done.stdout + done.stderr
+    assert (lines[0], lines[-2], lines[-1]) == ('1 false', str([True]*5), 'False False'), done.stdout + done.stderr
 
 # ---- finding weights
 
@@ -683,20 +687,6 @@ def test_box_masks():
 @pytest.mark.parametrize('args', [dict(size=0), dict(size=-5), dict(size='x'), dict(steps=0), dict(steps=-1), dict(steps=1.5)], ids=str)
 def test_bad_arguments_of_grabcut(args):
     with pytest.raises(FabricError, match=next(iter(args))): segmenter('grabcut', **args)
-
-def test_ultralytics_leaves_other_libraries_as_they_are():
-    pytest.importorskip('supervision')
-    if not importlib.util.find_spec('ultralytics'): pytest.skip('ultralytics is not installed')
-    code = """if True:
-        import os, warnings, numpy as np, torch
-        from PIL import Image
-        from fabric_touch.detectors import ultralytics
-        def look(): return Image.open, torch.save, np.get_printoptions(), list(warnings.filters), {k: v for k,v in os.environ.items() if not k.startswith('YOLO_')}
-        before = look()
-        ultralytics('.nn.tasks')
-        print([a == b for a,b in zip(before, look())])"""
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == str([True]*5)
 
 def test_yolos_in_the_form_of_2022(tmp_path):
     "As the published one lies on the hub: pytorch_model.bin, and the settings of a feature extractor"

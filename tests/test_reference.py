@@ -322,6 +322,7 @@ def test_a_small_imagebind_in_the_file(model, tmp_path):
     again = load_touch(save_touch(ours, tmp_path/'model'))
     with torch.no_grad(): assert torch.equal(again(x, blend), ours(x, blend))
     assert again.encoder.licence == ours.encoder.licence and again.encoder.id == ours.encoder.id
+    if model.startswith('constantinople'): return                          # half a gigabyte each: what follows is shown by the others
     with pytest.raises(FabricError, match="read as 'imagebind'.*missing.*encoder=512 leaves it out"):
         state = {k: w for k,w in torch.load(tmp_path/'m.pth').items() if not k.startswith('image_encoder.modality_heads')}
         torch.save(state, tmp_path/'n.pth'); load_reference(tmp_path/'n.pth', touch=touch_of(model))

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(fabric_touch.__file__).parent
 MODULES = sorted(p for p in PACKAGE.rglob('*.py'))
 checkout = pytest.mark.skipif(not (ROOT/'nbs').is_dir(), reason='nbs/ is not beside tests/: this is not a checkout')
-LATE = ('open_clip', 'albumentations', 'transformers', 'ultralytics', 'segment_anything', 'ray')
+LATE = ('open_clip', 'albumentations', 'transformers', 'ultralytics', 'segment_anything', 'supervision', 'onnxruntime', 'ray')
 
 
 def load_readme():

@@ -357,7 +357,7 @@ print('ready', flush=True)
 tune_detector(t, {out!r}, bases()[{kind!r}](), valid=.3, epochs=100_000, size=64, bs=4)
 '''
 
-@pytest.mark.parametrize('kind,how', [('yolo', signal.SIGINT), ('yolos', signal.SIGKILL)], ids=['interrupt', 'kill'])
+@pytest.mark.parametrize('kind,how', [pytest.param('yolo', signal.SIGINT, id='interrupt'), pytest.param('yolos', signal.SIGKILL, id='kill', marks=pytest.mark.stress)])
 def test_stopped_it_leaves_out_as_it_was(tmp_path, kind, how):
     bases()[kind](); pytest.importorskip('supervision')
     (tmp_path/'temp').mkdir()
