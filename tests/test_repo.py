@@ -48,7 +48,7 @@ def test_readme_is_made_from_the_index():
 def test_readme_holds_both_commands_within_100_lines():
     text = (ROOT/'README.md').read_text(encoding='utf-8')
     assert 'pip install . && ft_demo' in text.splitlines()
-    assert load_readme().command(text) == "pip install -e '.[dev]' && nbdev_test && pytest tests"
+    assert load_readme().command(text) == "pip install -e '.[dev]' && nbdev_test && pytest -n auto --dist loadfile tests"
     assert len(text.splitlines()) <= 100
 
 @checkout
