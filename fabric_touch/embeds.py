@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['LOCK_SECONDS', 'FORMAT', 'picture_digest', 'EmbeddingStore', 'embed']
 
-# %% ../nbs/07_embeds.ipynb #d74d4add
+# %% ../nbs/07_embeds.ipynb #e5af7af3
 import hashlib, json, os, re, time, zlib
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 from fastcore.basics import patch
-from .core import FabricError, paced, whole_file
+from .core import FabricError, keep_memory, paced, whole_file
 
 # %% ../nbs/07_embeds.ipynb #b93d52c7
 def picture_digest(
@@ -310,7 +310,7 @@ def _pictures(items):
     if isinstance(items, (str, Path, Image.Image)) or getattr(items, 'ndim', 4) == 3: raise FabricError("one picture was given; give a list of them: [picture]")
     return list(items)
 
-# %% ../nbs/07_embeds.ipynb #876e9099
+# %% ../nbs/07_embeds.ipynb #736fcb50
 def embed(
     encoder, # `id`, `n_out`, `prepare(picture)`, and a call on (b, 3, h, w) giving (b, n_out)
     items, # Files, PIL images, or uint8 arrays (h, w, 3)
@@ -328,6 +328,7 @@ def embed(
     digests = [picture_digest(x) for x in paced(items, progress)]
     new = list({d: x for d,x,k in zip(digests, items, store.has(digests)) if not k}.items())   # each once
     if new: import fabric_touch.data   # slow to import: not to be timed with the first batch
+    keep_memory()
     with _evaluating(encoder):
         for batch in paced([new[i:i+bs] for i in range(0, len(new), bs)], progress):
             ds, xs = zip(*batch)

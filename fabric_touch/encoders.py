@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TOWERS', 'REDUCTIONS', 'CLIP_MEAN', 'CLIP_STD', 'ENCODERS', 'ImageEncoder', 'fetched', 'TextureBody', 'timm_encoder',
            'swatch_body', 'swatch_encoder', 'Tower', 'tower_body', 'tower_state', 'tower_sizes', 'tower_encoder',
-           'image_encoder']
+           'image_encoder', 'encoder_card', 'encoder_from_card']
 
-# %% ../nbs/10_encoders.ipynb #3067a747
+# %% ../nbs/10_encoders.ipynb #99fb6fa0
 import hashlib, json, math, os, re, threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -21,16 +21,16 @@ import torch.nn.functional as F
 from torch import nn
 import torchvision.transforms.functional as TF
 from .core import FabricError, pick
-from .data import as_photo, square
+from .data import CROP_MODES, as_photo, square
 from .checkpoints import CheckpointError, load_weights, read_state
 
-# %% ../nbs/10_encoders.ipynb #56ac6453
+# %% ../nbs/10_encoders.ipynb #fffb9fd8
 class ImageEncoder(nn.Module):
     "A network from photos (b, 3, size, size) in 0..1 to vectors (b, n_out), float32"
     licence, args, unit = '', {}, False   # of the weights; keyword arguments of `image_encoder`; are vectors brought to length 1?
-    def __init__(self, body, name, size=224, mean=(.5,)*3, std=(.5,)*3, crop=1.):
+    def __init__(self, body, name, size=224, mean=(.5,)*3, std=(.5,)*3, crop=1., crop_mode='center'):
         super().__init__()
-        self.body, self.name, self.size, self.crop = body, name, size, crop
+        self.body, self.name, self.size, self.crop, self.crop_mode = body, name, size, crop, crop_mode
         self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
         self.n_out = getattr(body, 'output_dim', None) or self._width()   # open_clip's towers tell it
@@ -44,15 +44,16 @@ class ImageEncoder(nn.Module):
         self.train(mode)
         return n
     def prepare(self, img):
-        "The middle square of a photo (file, PIL image or uint8 (h, w, 3) array) as a tensor (3, size, size) in 0..1"
-        return TF.to_tensor(square(as_photo(img), self.size, self.crop))
+        "A photo (file, PIL image or uint8 (h, w, 3) array) as a square tensor (3, size, size) in 0..1"
+        return TF.to_tensor(self.square(as_photo(img)))
+    def square(self, img): return square(img, self.size, self.crop, self.crop_mode, tuple((255*self.mean).round().int().flatten().tolist()))
     @property
     def id(self): return f'{self.name}-{self.size}-{_digest(self)}'
 
-# %% ../nbs/10_encoders.ipynb #6db74e10
+# %% ../nbs/10_encoders.ipynb #eaac45b6
 def _digest(encoder):
     "A short digest of all that vectors depend on besides name and size; how weights came to their width (`reduce`) shows in the weights"
-    facts = [encoder.crop, {k: v for k,v in encoder.args.items() if k != 'reduce'}]
+    facts = [encoder.crop, *[encoder.crop_mode]*(encoder.crop_mode != 'center'), {k: v for k,v in encoder.args.items() if k != 'reduce'}]
     h = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for k,v in (dict(encoder.named_buffers()) | encoder.state_dict()).items():
         h.update(f'{k} {tuple(v.shape)} {v.dtype}'.encode())
@@ -104,53 +105,56 @@ def fetched(
         raise FabricError(f"the published weights {what} could not be fetched ({why}"[:300] + f"); {mend}") from e
     finally: constants.HF_HUB_OFFLINE = before
 
-# %% ../nbs/10_encoders.ipynb #155e2b57
+# %% ../nbs/10_encoders.ipynb #91bd04c1
 class TextureBody(nn.Module):
-    "Mean and spread of every channel of a timm network's feature maps"
-    def __init__(self, net, out_indices):
+    "Mean and spread of every channel of a timm network's feature maps; with `pooled`, the network's own vector beside them"
+    def __init__(self, net, out_indices, pooled=False):
         super().__init__()
-        net.prune_intermediate_layers(out_indices, prune_norm=True, prune_head=True)      # what comes after the last map is not needed
-        self.net, self.out_indices = net, out_indices
+        if not pooled: net.prune_intermediate_layers(out_indices, prune_norm=True, prune_head=True)      # what comes after the last map is not needed
+        self.net, self.out_indices, self.pooled = net, out_indices, pooled
     def forward(self, x):
-        maps = self.net.forward_intermediates(x, indices=self.out_indices, output_fmt='NCHW', intermediates_only=True)   # (b, c, h, w) each
-        return torch.cat([s for m in maps for s in (m.mean((2, 3)), m.std((2, 3), correction=0))], 1)                    # (b, 2 * channels)
+        last, maps = self.net.forward_intermediates(x, indices=self.out_indices, output_fmt='NCHW')      # (b, c, h, w) each
+        stats = [s for m in maps for s in (m.mean((2, 3)), m.std((2, 3), correction=0))]
+        return torch.cat([self.net.forward_head(last, pre_logits=True)]*self.pooled + stats, 1)           # (b, n_pooled + 2 * channels)
 
-# %% ../nbs/10_encoders.ipynb #d897c0d4
+# %% ../nbs/10_encoders.ipynb #950ccd61
 def _numbers(x, low, high): return isinstance(x, (list, tuple)) and len(x) == 3 and all(type(v) in (int, float) and low <= v <= high for v in x)
 
-_DATA = dict(img_size=lambda x: type(x) is int and 16 <= x <= 2048, crop_pct=lambda x: type(x) in (int, float) and 0 < x <= 1,
+_DATA = dict(img_size=lambda x: type(x) is int and 16 <= x <= 2048, crop_pct=lambda x: type(x) in (int, float) and 0 < x <= 1, crop_mode=lambda x: x in CROP_MODES,
              mean=lambda x: _numbers(x, 0, 1), std=lambda x: _numbers(x, 1e-6, 1))   # what `data` may replace, in timm's words
 
-def _timm_args(data, out_indices, pad_type):
+def _timm_args(data, out_indices, pooled, pad_type):
     "The arguments that are given, as JSON has them, or an error"
     if data is not None and not (isinstance(data, dict) and all(k in _DATA and _DATA[k](x) for k,x in data.items())):
-        raise FabricError(f"data is {data!r}; give a dict with some of: img_size (16 to 2048 pixels), mean and std (three numbers in 0..1), crop_pct (above 0, at most 1)")
+        raise FabricError(f"data is {data!r}; give a dict with some of: img_size (16 to 2048 pixels), mean and std (three numbers in 0..1), crop_pct (above 0, at most 1), crop_mode ({', '.join(CROP_MODES)})")
     rising = isinstance(out_indices, (list, tuple)) and all(type(i) is int and i >= 0 for i in out_indices) and sorted({*out_indices}) == list(out_indices)
     if out_indices is not None and not (out_indices and rising): raise FabricError(f"out_indices is {out_indices!r}; give the numbers of feature maps from 0, in rising order, such as (2, 3, 4)")
+    if type(pooled) is not bool or pooled and not out_indices: raise FabricError(f"pooled is {pooled!r}; it is True or False, and stands beside out_indices")
     if pad_type not in (None, 'same'): raise FabricError(f"pad_type is {pad_type!r}; give 'same', or leave it out")
-    args = dict(data=data and {k: list(x) if isinstance(x, tuple) else x for k,x in data.items()}, out_indices=out_indices and list(out_indices), pad_type=pad_type)
+    args = dict(data=data and {k: list(x) if isinstance(x, tuple) else x for k,x in data.items()}, out_indices=out_indices and list(out_indices), pooled=pooled, pad_type=pad_type)
     return {k: x for k,x in args.items() if x}
 
-# %% ../nbs/10_encoders.ipynb #d35337cd
-def _timm_body(name, pretrained, out_indices=None, **kwargs):
+# %% ../nbs/10_encoders.ipynb #e5564268
+def _timm_body(name, pretrained, out_indices=None, pooled=False, **kwargs):
     "A timm network without its classifier, or up to its feature maps"
     import timm
     make = partial(timm.create_model, name, num_classes=0, **kwargs)
     net = fetched(partial(make, pretrained=True), f'of {name!r}') if pretrained is True else make()
-    return TextureBody(net, out_indices) if out_indices else net
+    return TextureBody(net, out_indices, pooled) if out_indices else net
 
 def _timm_size(body, data):
-    "Size, mean, std and crop of photos by timm's account, some of it replaced"
+    "Size, mean, std, crop and its mode of photos by timm's account, some of it replaced"
     import timm
     cfg = timm.data.resolve_data_config(data or {}, model=getattr(body, 'net', body))
-    return cfg['input_size'][-1], tuple(cfg['mean']), tuple(cfg['std']), cfg['crop_pct']
+    return cfg['input_size'][-1], tuple(cfg['mean']), tuple(cfg['std']), cfg['crop_pct'], cfg['crop_mode']
 
-# %% ../nbs/10_encoders.ipynb #5906c1f3
+# %% ../nbs/10_encoders.ipynb #b278850e
 def timm_encoder(
     name:str, # A name of timm, with or without the tag of its weights
     pretrained, # As in `image_encoder`
-    data:dict=None, # What photos must look like, where it is not as timm has it: img_size, mean, std, crop_pct
+    data:dict=None, # What photos must look like, where it is not as timm has it: img_size, mean, std, crop_pct, crop_mode
     out_indices:tuple=None, # Which feature maps to describe by means and spreads; the network's own vector if not given
+    pooled:bool=False, # With out_indices: that vector beside them
     pad_type:str=None, # 'same' for TensorFlow's padding
 )->ImageEncoder:
     "Any timm network, without its classifier"
@@ -158,7 +162,7 @@ def timm_encoder(
     base, _, tag = name.partition('.')
     if not timm.is_model(base): _unknown(name, timm)
     if tag and name not in timm.list_pretrained(): raise FabricError(f"{base!r} has no weights {tag!r}; choose from: {', '.join(timm.list_pretrained(base + '.*'))}")
-    args = _timm_args(data, out_indices, pad_type)
+    args = _timm_args(data, out_indices, pooled, pad_type)
     try:
         body = _timm_body(name, pretrained, **{k: x for k,x in args.items() if k != 'data'}).eval()
         res = ImageEncoder(body, name, *_timm_size(body, data))
@@ -344,3 +348,28 @@ def image_encoder(
     other = [k for k in kwargs if k not in takes]
     if other: raise FabricError(f"encoder {name!r} takes {', '.join(takes) or 'no further arguments'}, not {', '.join(other)}")
     return make(pretrained, **kwargs).requires_grad_(False).eval()
+
+# %% ../nbs/10_encoders.ipynb #96399996
+def encoder_card(
+    encoder:nn.Module, # From `image_encoder`
+)->dict: # JSON types
+    "What an encoder is, for the card of a model"
+    import timm
+    if encoder.name != 'vectors' and encoder.name not in ENCODERS and not timm.is_model(encoder.name.split('.')[0]):
+        raise FabricError(f"encoder {encoder.name!r} cannot be built again by name when the model is loaded; use one that image_encoder gives")
+    mean, std = ([round(float(x), 6) for x in getattr(encoder, k).flatten()] if hasattr(encoder, k) else None for k in ('mean', 'std'))
+    return dict(name=encoder.name, args=getattr(encoder, 'args', {}), size=encoder.size, crop=getattr(encoder, 'crop', 1.), crop_mode=getattr(encoder, 'crop_mode', 'center'), n_out=encoder.n_out,
+                mean=mean, std=std, licence=getattr(encoder, 'licence', ''))
+
+def encoder_from_card(
+    card:dict, # As `encoder_card` gives it
+)->ImageEncoder: # With random weights
+    "The encoder that a card describes"
+    args = card.get('args', {})
+    if not isinstance(args, dict) or {'name', 'pretrained'} & {*args}: raise TypeError(f'args of the encoder are {args!r}')
+    res = image_encoder(card['name'], pretrained=False, **args)
+    here = encoder_card(res)
+    bad = [f"{k} {card.get(k)} there and {here[k]} here" for k in ('size', 'crop', 'crop_mode', 'mean', 'std', 'n_out') if card.get(k, here[k]) != here[k]]
+    if bad: raise FabricError(f"encoder {card['name']!r} is not the one the model was trained with: {', '.join(bad)}; load it with the versions on its card")
+    res.licence = card.get('licence', '')   # the weights' licence
+    return res

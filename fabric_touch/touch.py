@@ -7,7 +7,7 @@ __all__ = ['RECIPES', 'FLAT', 'Recipe', 'TouchModel', 'Absent', 'VectorsOnly', '
            'touch_learner', 'embed_fabrics', 'fit_touch', 'touch_probs', 'touch_folds', 'touch_refit', 'save_touch',
            'load_touch', 'effective_levels', 'TouchPrediction', 'predict_touch']
 
-# %% ../nbs/20_touch.ipynb #0204e912
+# %% ../nbs/20_touch.ipynb #c31d9ab1
 import hashlib, math, warnings
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from .checkpoints import load_checkpoint, save_checkpoint
 from .embeds import embed
 from .calibration import level_interval, temper
 from .train import TouchLoss, activate, eval_frozen, fit_folds, fit_learner, ranked_probability
-from .encoders import ENCODERS, image_encoder
+from .encoders import encoder_card, encoder_from_card, image_encoder
 from .mixture import blend_encoder
 from .fusion import EachFusion, fusion
 from .heads import HEADS, fuse, head
@@ -212,7 +212,7 @@ def touch_model(
     model.parts, model.head_args = r, kwargs
     return model
 
-# %% ../nbs/20_touch.ipynb #e0a5c6cd
+# %% ../nbs/20_touch.ipynb #da3914d6
 def level_rps(
     targets:tuple, # Of `Target`
 ):
@@ -228,7 +228,8 @@ def _check_width(dls, encoder):
     x = dls.valid.one_batch()[0]
     if x.ndim == 2 and x.shape[1] != encoder.n_out:
         raise FabricError(f"the stored vectors have {x.shape[1]} numbers and encoder {encoder.name!r} gives {encoder.n_out}; embed with the same encoder, or name the width: encoder={x.shape[1]}")
-    size, crop = encoder.size, getattr(encoder, 'crop', 1.)
+    size, crop, mode = encoder.size, getattr(encoder, 'crop', 1.), getattr(encoder, 'crop_mode', 'center')
+    if x.ndim == 4 and mode != 'center': raise FabricError(f"encoder {encoder.name!r} takes photos with crop_mode {mode!r}, and touch_dls gives their middle squares; embed the photos first: touch_dls(…, vectors=embed_fabrics(…))")
     if x.ndim == 4 and size and (x.shape[-1], getattr(dls, 'crop', 1.)) != (size, crop):
         raise FabricError(f"photos of {x.shape[-1]} pixels, crop {getattr(dls, 'crop', 1.)}, for encoder {encoder.name!r}, which takes {size}, crop {crop}; use touch_dls(…, size={size}"
                           + (')' if crop == 1 else f", crop={crop})"))
@@ -319,15 +320,7 @@ def touch_refit(
         with learn.no_bar(), learn.no_logging(): fit(learn)
     return learn.model.eval()
 
-# %% ../nbs/20_touch.ipynb #97ea3583
-def _encoder_card(e):
-    "What an encoder is, for the card: the name it can be built from, and what its photos must look like"
-    import timm
-    if e.name != 'vectors' and e.name not in ENCODERS and not timm.is_model(e.name.split('.')[0]):
-        raise FabricError(f"encoder {e.name!r} cannot be built again by name when the model is loaded; use one that image_encoder gives")
-    mean, std = ([round(float(x), 6) for x in getattr(e, k).flatten()] if hasattr(e, k) else None for k in ('mean', 'std'))
-    return dict(name=e.name, args=getattr(e, 'args', {}), size=e.size, crop=getattr(e, 'crop', 1.), n_out=e.n_out, mean=mean, std=std, licence=getattr(e, 'licence', ''))
-
+# %% ../nbs/20_touch.ipynb #c1328a3d
 def save_touch(
     model:TouchModel, # Trained
     folder:str|Path, # Folder to make or replace
@@ -336,25 +329,21 @@ def save_touch(
     "Save a touch model as safetensors and a card"
     if not model.parts: raise FabricError("this model does not know its recipe and could not be loaded again; save the one that it was fused from, or build it with touch_model, which also takes a Recipe of one's own")
     base = dict(kind='touch', recipe=model.recipe, parts=asdict(model.parts), head_args={k: v for k,v in model.head_args.items() if k != 'weights'}, fibres=list(FIBRES), targets=[list(t) for t in model.targets],
-                encoder=_encoder_card(model.wake()), temperature=model.temperature)
+                encoder=encoder_card(model.wake()), temperature=model.temperature)
     return save_checkpoint(folder, model, base | card)
 
-# %% ../nbs/20_touch.ipynb #a12c9c8f
+# %% ../nbs/20_touch.ipynb #162af814
 def _from_card(card):
     "An untrained model of the shape that a card describes"
     try:
         name, recipe, e, targets = card['recipe'], Recipe(**card['parts']), card['encoder'], as_targets([Target(*t) for t in card['targets']])
-        args = e.get('args', {})
-        if not isinstance(args, dict) or {'name', 'pretrained'} & {*args}: raise TypeError(f'args of the encoder are {args!r}')
+        encoder = e['n_out'] if e['name'] == 'vectors' else encoder_from_card(e)
+    except FabricError: raise
     except (KeyError, TypeError, AttributeError) as err: raise FabricError(f"card.json does not describe a touch model ({type(err).__name__}: {err}); it needs recipe, parts, targets and encoder as save_touch writes them") from err
     if RECIPES.get(name, recipe) != recipe:
         raise FabricError(f"recipe {name!r} was saved as {recipe}, but here it is {RECIPES[name]}; load it with the version that saved it")
-    encoder = e['n_out'] if e['name'] == 'vectors' else image_encoder(e['name'], pretrained=False, **args)
     model = touch_model(recipe, encoder, targets, pretrained=False, **{k: v for k,v in card.get('head_args', {}).items() if k != 'weights'})
-    here = _encoder_card(model.encoder)
-    bad = [f"{k} {e.get(k)} there and {here[k]} here" for k in ('size', 'crop', 'mean', 'std', 'n_out') if e.get(k, here[k]) != here[k]]
-    if bad: raise FabricError(f"encoder {e['name']!r} is not the one the model was trained with: {', '.join(bad)}; load it with the versions on its card")
-    model.recipe, model.temperature, model.encoder.licence = name, card.get('temperature'), e.get('licence', '')   # the weights' licence
+    model.recipe, model.temperature = name, card.get('temperature')
     return model
 
 # %% ../nbs/20_touch.ipynb #0dbdd509

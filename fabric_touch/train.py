@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['LEVEL_LOSSES', 'OutOfFold', 'soft_cross_entropy', 'ranked_probability', 'TouchLoss', 'activate', 'freeze',
-           'eval_frozen', 'KeepBest', 'trained', 'fit_learner', 'history', 'fit_folds']
+           'eval_frozen', 'KeepBest', 'trained', 'fit_learner', 'fit_cosine', 'history', 'fit_folds']
 
-# %% ../nbs/08_train.ipynb #a9fd64ca
+# %% ../nbs/08_train.ipynb #3bcab9e3
 import hashlib, json
 from collections import namedtuple
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import nn
 from fastai.basics import *
 from fastai.callback.all import *
 from safetensors.torch import save_model
-from .core import FabricError, paced, pick, seeded, whole_file
+from .core import FabricError, keep_memory, paced, pick, seeded, whole_file
 from .data import as_targets
 
 # %% ../nbs/08_train.ipynb #69452652
@@ -125,7 +125,7 @@ def trained(
     "The parameters that need gradients, as fastai's splitter"
     return [[p for p in model.parameters() if p.requires_grad]]
 
-# %% ../nbs/08_train.ipynb #7c16db92
+# %% ../nbs/08_train.ipynb #d7c770c2
 @delegates(Learner.__init__)
 def fit_learner(
     dls, # DataLoaders
@@ -138,10 +138,24 @@ def fit_learner(
 )->Learner: # Ready to fit
     "A fastai Learner with our defaults: AdamW over what needs gradients, best weights kept"
     cbs = [KeepBest(path=path, patience=patience, restore=keep_best), *L(kwargs.pop('cbs', None))]
+    keep_memory()
     kwargs = dict(splitter=trained, train_bn=False, wd=.05, opt_func=Adam) | kwargs
     learn = Learner(dls, model, loss_func, cbs=cbs, **kwargs)
     learn._xtra = []          # a Learner passes its model's attributes on as its own, and warns when a callback uses one of their names
     return learn
+
+# %% ../nbs/08_train.ipynb #9fd4f8a0
+def fit_cosine(
+    learn:Learner, # Any
+    n_epoch:int, # Epochs, warm-up and all
+    lr:float, # Highest learning rate
+    warmup:int=3, # Epochs in which the rate climbs to it
+):
+    "Fit with a rate that climbs for `warmup` epochs and then falls to 0 along a cosine"
+    if not 0 <= warmup < n_epoch: raise FabricError(f"warmup is {warmup} of {n_epoch} epochs; give fewer than there are")
+    share = warmup/n_epoch
+    parts = [SchedLin(lr/100, lr), SchedCos(lr, 0)] if warmup else [SchedCos(lr, 0)]
+    learn.fit(n_epoch, cbs=ParamScheduler(dict(lr=combine_scheds([share, 1-share] if warmup else [1.], parts))))
 
 # %% ../nbs/08_train.ipynb #aa470460
 def history(

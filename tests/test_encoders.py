@@ -450,7 +450,7 @@ def test_bad_sizes(args, why):
 
 @pytest.mark.parametrize('name', ['swatch', 'test_vit', 'resnet18'])
 def test_no_arguments_for_others(name):
-    takes = 'no further arguments' if name == 'swatch' else 'data, out_indices, pad_type'
+    takes = 'no further arguments' if name == 'swatch' else 'data, out_indices, pooled, pad_type'
     with pytest.raises(FabricError, match=f'takes {takes}, not n_out'): image_encoder(name, False, n_out=5)
 
 @pytest.mark.parametrize('name', ['swatch', 'clip', 'imagebind', 'test_vit'])
