@@ -183,28 +183,27 @@ def _photo_dls(rows, names, fold, encoder, augment, **kwargs):
     block = DataBlock([photo, TransformBlock(type_tfms=EncodedAttributes(vocab=list(names)))], get_x=itemgetter('image'), get_y=itemgetter('y'), splitter=lambda o: tuple(map(list, fold)))
     return block.dataloaders(rows, **kwargs)
 
-# %% ../nbs/31_attributes.ipynb #c29b55f3
+# %% ../nbs/31_attributes.ipynb #d81072f2
 def attribute_dls(
     table:AttributeTable, # Photos and labels
     encoder:nn.Module=None, # Says what photos must look like; not needed with vectors
     fold:tuple=None, # (train rows, validation rows); the table's own parts, or the first of five folds
     vectors=None, # (n, n_out) stored vectors in place of photos
-    bs:int=32, # Batch size
     cut:str='whole', # 'whole', 'box', 'mask' or 'both'
     folder:str|Path=None, # Where the small photos are kept; the user's cache if not given
-    augment=True, # True: random crops and mirroring; False: none; or a function of a PIL image
-    num_workers:int=0, # Processes that decode and augment
+    **kwargs # augment: True (random crops and mirroring), False, or a function of a PIL image; bs=32, num_workers=0 as in fastai
 )->DataLoaders:
     "DataLoaders of photos, or of stored vectors, and their attributes"
-    fold, y = fold or _own_fold(table), table.targets()
+    fold, y, kwargs = fold or _own_fold(table), table.targets(), dict(augment=True, bs=32, num_workers=0) | kwargs
     if vectors is not None:
         if len(vectors) != len(table): raise FabricError(f"{len(vectors)} vectors for {len(table)} photos; give one for each, in the same order")
-        dls = array_dls([vectors, y], fold, bs)
+        dls = array_dls([vectors, y], fold, kwargs['bs'])
     else:
         if encoder is None: raise FabricError("neither encoder nor vectors are given; the encoder says what photos must look like")
         images, *fold = _cuts(table.items, cut, fold, folder, round(encoder.size/.7))
         rows = [dict(image=p, y=v) for p,v in zip(images, [*y, *y[fold[0][:len(images) - len(y)]]])]
-        dls = _photo_dls(rows, table.names, fold, encoder, _varied(encoder.size) if augment is True else augment or None, bs=min(bs, len(fold[0])), num_workers=num_workers)
+        augment = kwargs.pop('augment')
+        dls = _photo_dls(rows, table.names, fold, encoder, _varied(encoder.size) if augment is True else augment or None, **kwargs | dict(bs=min(kwargs['bs'], len(fold[0]))))
     dls.table, dls.labels = table, y[[i for i in fold[0] if i < len(y)]]
     return dls
 
@@ -287,7 +286,7 @@ def attribute_report(
     if many: parts.append(summary(np.asarray(probs)[:, many], y[:, many], train_y[:, many], np.broadcast_to(thresholds, len(table.groups))[many], **how))
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/31_attributes.ipynb #f0a0c8ea
+# %% ../nbs/31_attributes.ipynb #5737fc36
 def attribute_probs(
     model:AttributeModel, # Trained
     items, # Photos, as `embed` takes them, or their vectors (n, n_out)
@@ -303,18 +302,18 @@ def attribute_probs(
 
 def _named(model, thresholds): return {a: float(t) for (a,g),t in zip(model.groups.items(), thresholds) if g not in model.exclusive}
 
-def _refit(table, vectors, rows, encoder, loss, seed, kwargs):
-    "One model trained on these rows"
+def _refit(make, rows, seed):
+    "The model of a learner made for these rows, trained"
     with seeded(seed):
-        learn = _probe(table, vectors, (rows, rows), encoder, loss, kwargs)
+        learn = make((rows, rows))
         fit_probe(learn)
     return learn.model.cpu().eval()
 
-# %% ../nbs/31_attributes.ipynb #5a0dcdfb
+# %% ../nbs/31_attributes.ipynb #c6a3156b
 def _by_parts(table, vectors, encoder, loss, seed, kwargs):
     "(model, thresholds, report): trained on train, tuned on val, scored on test"
     rows = {p: np.flatnonzero(table.items.part == p) for p in ('train', 'val', 'test')}
-    model, y = _refit(table, vectors, rows['train'], encoder, loss, seed, kwargs), table.targets()
+    model, y = _refit(lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs), rows['train'], seed), table.targets()
     thresholds = tune_thresholds(attribute_probs(model, vectors[rows['val']]), y[rows['val']])
     probs = attribute_probs(model, vectors[rows['test']])
     return model, thresholds, attribute_report(table.take(rows['test']), probs, y[rows['train']], thresholds)
@@ -327,7 +326,7 @@ def _by_folds(table, vectors, encoder, loss, seed, kwargs):
     for train, valid in folds: strict[valid] = np.clip(probs[valid] - tune_thresholds(probs[train], y[train]) + .5, 0, 1)     # a half is each fold's threshold
     f1 = report.metric.isin(('macro_f1', 'micro_f1')) & (report.group == 'all') & (report.model == 'model')
     if f1.any(): report = pd.concat([report[~f1], attribute_report(table, strict)[f1.to_numpy()]], ignore_index=True)
-    return _refit(table, vectors, np.arange(len(table)), encoder, loss, seed, kwargs), tune_thresholds(probs, y), report
+    return _refit(lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs), np.arange(len(table)), seed), tune_thresholds(probs, y), report
 
 # %% ../nbs/31_attributes.ipynb #b3dd9c92
 def train_attributes(

@@ -90,19 +90,18 @@ def _recalls(scores, y, w, ks):
     hits = dict(zip(ok, _matches(scores, y, ok))) if ok else {}
     return {k: _ratio(w @ hits[k], w @ y.sum(1)) if k in hits else np.full(len(w), np.nan) for k in ks}
 
-# %% ../nbs/05b_multilabel.ipynb #cf2e3297
+# %% ../nbs/05b_multilabel.ipynb #6692263e
 def group_recall(
     scores, # (n, k)
     y, # 0 or 1, (n, k)
     groups:dict, # Attribute -> group, in the order of the columns
     ks=(3, 5), # Attributes taken per photo
-    clusters=None, # (n,) labels of what is drawn as a whole, e.g. garments
-    **kwargs, # Settings of `resamples`: n_boot=200, seed=0
+    **kwargs, # clusters=None, (n,) labels of what is drawn as a whole, e.g. garments; n_boot=200, seed=0
 )->pd.DataFrame: # group, k, recall, lo, hi, chance, ceiling, n
     "Top-k recall (micro) within each group of attributes, and of all attributes"
     s, t = _checked(scores, y)
     if bad := [k for k in ks if k not in range(1, 10**6)]: raise FabricError(f'ks holds {bad[0]}; give whole numbers of at least 1')
-    w, rows = _weights(len(t), clusters, **kwargs), []
+    w, rows = _weights(len(t), **kwargs), []
     for group, c in {**_columns(groups, t.shape[1]), 'all': slice(None)}.items():
         own, true = t[:, c], t[:, c].sum(1)
         for k, x in _recalls(s[:, c], own, w, ks).items():
@@ -255,15 +254,14 @@ def _table(draws, notes, versus):
         rows += [{'group': g, **_row(g, m, x, v, 0), **notes[g]} for m, d in models.items() for x, v in d.items()]
     return pd.DataFrame(rows).drop(columns='touch')
 
-# %% ../nbs/05b_multilabel.ipynb #242bd7f9
+# %% ../nbs/05b_multilabel.ipynb #3dbe1043
 def summary(
     models, # Name -> scores (n, k); or one model's scores
     y, # 0 or 1, (n, k)
     train_y=None, # Labels of the training part, (m, k), for `frequency`
     thresholds=.5, # A number, (k,), or a dict model -> either
-    clusters=None, # (n,) labels of what is drawn as a whole, e.g. garments
     versus:str=None, # Model or baseline to compare with: values are then differences to it
-    **kwargs, # Settings of `resamples`: n_boot=200, seed=0
+    **kwargs, # clusters=None, (n,) labels of what is drawn as a whole, e.g. garments; n_boot=200, seed=0
 )->pd.DataFrame: # group ('all'), model, metric, value, lo, hi, n
     "The scores of every model and of the baselines, with 95 % intervals"
     named, t = _named(models, y, ('nothing', 'everything', 'frequency'))
@@ -271,7 +269,7 @@ def summary(
     for m in cuts: pick(named, m, 'model')
     named |= {m: np.broadcast_to(x, t.shape) for m, x in (('nothing', 0.), ('everything', 1.))}
     if train_y is not None: named['frequency'] = _checked(frequency(train_y, len(t)), t)[0]
-    w = _weights(len(t), clusters, **kwargs).astype(np.float32)                      # whole numbers: exact
+    w = _weights(len(t), **kwargs).astype(np.float32)                      # whole numbers: exact
     draws = {m: _summary(s, t, _cuts(cuts.get(m, .5), t.shape[1]), w) for m, s in named.items()}
     return _table({'all': draws}, {'all': dict(n=len(t))}, versus)
 
@@ -331,17 +329,16 @@ def _exclusive(named, y, groups, exclusive, train_y, w):
         draws['mean'] = {m: {x: np.mean([d[m][x] for d in draws.values()], axis=0) for x in first} for m, first in draws[g].items()}
     return draws, notes
 
-# %% ../nbs/05b_multilabel.ipynb #d51e1015
+# %% ../nbs/05b_multilabel.ipynb #1727adc6
 def exclusive_scores(
     probs, # (n, k), or a dict model -> (n, k)
     y, # 0 or 1, (n, k)
     groups:dict, # Attribute -> group, in the order of the columns
     exclusive, # Groups of which a photo has one attribute
     train_y=None, # Labels of the training part, (m, k), for `most_frequent`
-    clusters=None, # (n,) labels of what is drawn as a whole, e.g. garments
     versus:str=None, # Model or baseline to compare with: values are then differences to it
-    **kwargs, # Settings of `resamples`: n_boot=200, seed=0
+    **kwargs, # clusters=None, (n,) labels of what is drawn as a whole, e.g. garments; n_boot=200, seed=0
 )->pd.DataFrame: # group, model, metric, value, lo, hi, n, left_out, n_classes
     "Accuracy, balanced accuracy and macro F1 of each exclusive group, with 95 % intervals"
     named, t = _named(probs, y, ('most_frequent', 'chance'))
-    return _table(*_exclusive(named, t, groups, exclusive, train_y, _weights(len(t), clusters, **kwargs)), versus)
+    return _table(*_exclusive(named, t, groups, exclusive, train_y, _weights(len(t), **kwargs)), versus)

@@ -239,7 +239,7 @@ def test_summary_as_in_sklearn(seed, digits):
 def test_summary_intervals_are_those_of_copied_photos(digits):
     s, y = draw(n=50, seed=3, digits=digits)
     products = np.arange(50)//2
-    t = summary(s, y, y[:20], .8, products, n_boot=40, seed=9).set_index(['model', 'metric'])
+    t = summary(s, y, y[:20], .8, clusters=products, n_boot=40, seed=9).set_index(['model', 'metric'])
     w = resamples(50, products, 40, 9).astype(int)
     for model, scores, cut in (('model', s, .8), ('frequency', 0*s + y[:20].mean(0), .5)):
         draws = pd.DataFrame([summary_by_sklearn(scores.repeat(i, 0), y.repeat(i, 0), cut) for i in w])
