@@ -41,7 +41,7 @@ class AttributeModel(nn.Module):
     def forward(self, x): return self.head(x if x.ndim == 2 else self.encoder(x))   # (b, 3, h, w) or (b, n_out) -> (b, attributes)
     def train(self, mode=True): return eval_frozen(super().train(mode))
 
-# %% ../nbs/31_attributes.ipynb #dc3300a7
+# %% ../nbs/31_attributes.ipynb #6e8dc73e
 def attribute_model(
     table:AttributeTable, # Whose attributes are learned
     encoder='mobilenetv3_large_100', # Name of an image encoder (any of timm's), or an `ImageEncoder`
@@ -61,7 +61,7 @@ def attribute_model(
 @torch.no_grad()
 def _start_at_rates(model, table):
     "An untrained model says of every photo how frequent each attribute is"
-    rate = torch.from_numpy(table.targets()).float().mean(0).clamp(1e-4, 1-1e-4)
+    rate = torch.from_numpy(table.targets()).float().sum(0).div(max(1, len(table))).clamp(1e-4, 1-1e-4)
     one = torch.tensor([g in table.exclusive for g in table.groups.values()])
     last = model.head[-1] if isinstance(model.head, nn.Sequential) else model.head
     last.weight.zero_(); last.bias.copy_(torch.where(one, rate.log(), rate.logit()))
