@@ -9,7 +9,7 @@ __all__ = ['ATTRIBUTE_LOSSES', 'AttributeModel', 'attribute_model', 'AttributeLo
            'train_attributes', 'save_attributes', 'load_attributes', 'AttributePrediction', 'predict_attributes',
            'mobilenet_encoder']
 
-# %% ../nbs/31_attributes.ipynb #b977689c
+# %% ../nbs/31_attributes.ipynb #c3710487
 import textwrap
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,8 +22,8 @@ from .core import FabricError, default_device, pick, seeded
 from .data import array_dls, as_photo, load_photo
 from .deepfashion import AttributeTable
 from .photos import small_photos
-from .multilabel import exclusive_scores, summary, tune_thresholds
-from .colours import dominant_colours, plot_colours
+from .multilabel import exclusive_scores, group_recall, summary, tune_thresholds
+from .colours import dominant_colours, plot_colours, _opaque
 from .plots import PALETTE, GREY, INK
 from .checkpoints import load_checkpoint, save_checkpoint
 from .embeds import embed
@@ -41,12 +41,12 @@ class AttributeModel(nn.Module):
     def forward(self, x): return self.head(x if x.ndim == 2 else self.encoder(x))   # (b, 3, h, w) or (b, n_out) -> (b, attributes)
     def train(self, mode=True): return eval_frozen(super().train(mode))
 
-# %% ../nbs/31_attributes.ipynb #6e8dc73e
+# %% ../nbs/31_attributes.ipynb #7de7188a
 def attribute_model(
     table:AttributeTable, # Whose attributes are learned
     encoder='mobilenetv3_large_100', # Name of an image encoder (any of timm's), or an `ImageEncoder`
     pretrained=True, # As in `image_encoder`: published weights, random ones, or a file
-    head_name:str='probe', # A name of `HEADS` that reads vectors
+    head_name:str='probe', # A name of `HEADS`: linear, mlp, probe or decoder_levels
     fine_tune:bool=False, # Train the encoder too?
     **kwargs
 )->AttributeModel:
@@ -61,31 +61,34 @@ def attribute_model(
 @torch.no_grad()
 def _start_at_rates(model, table):
     "An untrained model says of every photo how frequent each attribute is"
-    rate = torch.from_numpy(table.targets()).float().sum(0).div(max(1, len(table))).clamp(1e-4, 1-1e-4)
+    rate = torch.from_numpy(table.targets().sum(0)/max(1, len(table))).float().clamp(1e-4, 1-1e-4)
     one = torch.tensor([g in table.exclusive for g in table.groups.values()])
     last = model.head[-1] if isinstance(model.head, nn.Sequential) else model.head
+    if not isinstance(last, nn.Linear): raise FabricError(f"head {model.head_name!r} ends in {type(last).__name__} and gives no logits; choose from: linear, mlp, probe, decoder_levels")
     last.weight.zero_(); last.bias.copy_(torch.where(one, rate.log(), rate.logit()))
 
-# %% ../nbs/31_attributes.ipynb #9db5e368
-def _pos_weight(y): return ((len(y) - y.sum(0))/y.sum(0).clamp(min=1)).clamp(max=100)   # (k,)
+# %% ../nbs/31_attributes.ipynb #867c4af7
+def _pos_weight(y):
+    if not len(y): raise FabricError("the loss 'bce_weighted' weighs by how rare each attribute is; give the training labels y")
+    return ((len(y) - y.sum(0))/y.sum(0).clamp(min=1)).clamp(max=100)   # (k,)
 
 def _asymmetric(y):
     from timm.loss import AsymmetricLossMultiLabel
     loss = AsymmetricLossMultiLabel()
-    return lambda pred, y: loss(pred, y)/pred.numel()        # timm sums
+    return lambda pred, y: loss(pred.reshape(1, -1), y.reshape(1, -1))/pred.numel()        # one row: timm sums, or sums and divides by the photos
 
 ATTRIBUTE_LOSSES = dict(   # name -> training labels (n, k) -> loss of logits and labels
     bce=lambda y: nn.BCEWithLogitsLoss(),
     bce_weighted=lambda y: nn.BCEWithLogitsLoss(pos_weight=_pos_weight(y)),
     asymmetric=_asymmetric)
 
-# %% ../nbs/31_attributes.ipynb #f5a8dd73
+# %% ../nbs/31_attributes.ipynb #6b4178cf
 class AttributeLoss(nn.Module):
     "Mean of a loss over the attributes that stand alone and cross-entropy over each group that excludes"
     def __init__(self, groups, exclusive=(), kind='bce', y=None):
         super().__init__()
         self.one, self.many = one_of(groups, exclusive), [i for i,g in enumerate(groups.values()) if g not in exclusive]
-        y = torch.zeros(0, len(groups)) if y is None else torch.as_tensor(y).float()
+        y = torch.zeros(0, len(groups)) if y is None else torch.as_tensor(y)
         self.loss, self.thresholds = pick(ATTRIBUTE_LOSSES, kind, 'loss')(y[:, self.many]), .5
     def forward(self, pred, y):
         pred, y = pred.float(), TensorBase(y).as_subclass(torch.Tensor).float()
@@ -126,26 +129,28 @@ def chosen(
     for cols in one: res[:, cols] = F.one_hot(probs[:, cols].argmax(1), len(cols)).bool()
     return res
 
-# %% ../nbs/31_attributes.ipynb #5df3a223
+# %% ../nbs/31_attributes.ipynb #a8d2c8c0
 def attribute_folds(
     table:AttributeTable, # With or without a column `product`
     n:int=5, # Folds
     seed:int=0, # Of the shuffle
 )->list: # Of (train rows, validation rows)
     "Folds that keep the photos of one product together"
-    products = table.items.get('product', pd.Series(range(len(table)))).to_numpy()
-    if not 2 <= n <= len({*products}): raise FabricError(f"n is {n!r} folds for {len({*products})} products; give from 2 up to as many as there are")
+    products, names = pd.factorize(table.items.get('product', pd.Series(range(len(table)))), sort=True)    # numbers: GroupKFold is slow with text
+    if not 2 <= n <= len(names): raise FabricError(f"n is {n!r} folds for {len(names)} products; give from 2 up to as many as there are")
     return list(GroupKFold(n, shuffle=True, random_state=seed).split(products, groups=products))
 
 def _own_fold(table):
     "The rows of train and val, or the first of five folds"
     parts = table.items.get('part', pd.Series(dtype=object))
+    if parts.nunique() < 2: return attribute_folds(table)[0]
     fold = tuple(np.flatnonzero(parts == p) for p in ('train', 'val'))
-    return fold if all(map(len, fold)) else attribute_folds(table)[0]
+    if not all(map(len, fold)): raise FabricError(f"the table has the parts {', '.join(map(str, parts.unique()))}, and training needs train and val; give fold=(train rows, validation rows), or take one part: table.part('train')")
+    return fold
 
-# %% ../nbs/31_attributes.ipynb #098182b4
+# %% ../nbs/31_attributes.ipynb #fc019092
 def _varied(size):
-    "Random crops and mirroring, as torchvision's reference has them for training"
+    "Random crops of at least half the photo, and mirroring"
     from torchvision import transforms as T
     return T.Compose([T.RandomResizedCrop(size, (.5, 1.)), T.RandomHorizontalFlip()])
 
@@ -183,7 +188,9 @@ def _photo_dls(rows, names, fold, encoder, augment, **kwargs):
     block = DataBlock([photo, TransformBlock(type_tfms=EncodedAttributes(vocab=list(names)))], get_x=itemgetter('image'), get_y=itemgetter('y'), splitter=lambda o: tuple(map(list, fold)))
     return block.dataloaders(rows, **kwargs)
 
-# %% ../nbs/31_attributes.ipynb #d81072f2
+# %% ../nbs/31_attributes.ipynb #da24b5c6
+def _inputs(e): return f'photos of {e.size} pixels, crop {e.crop}, crop_mode {e.crop_mode}', f'vectors of {e.n_out} numbers'
+
 def attribute_dls(
     table:AttributeTable, # Photos and labels
     encoder:nn.Module=None, # Says what photos must look like; not needed with vectors
@@ -191,7 +198,7 @@ def attribute_dls(
     vectors=None, # (n, n_out) stored vectors in place of photos
     cut:str='whole', # 'whole', 'box', 'mask' or 'both'
     folder:str|Path=None, # Where the small photos are kept; the user's cache if not given
-    **kwargs # augment: True (random crops and mirroring), False, or a function of a PIL image; bs=32, num_workers=0 as in fastai
+    **kwargs # augment: True (random crops and mirroring), False, or a function from a PIL image to one of encoder.size; bs=32, num_workers=0 as in fastai
 )->DataLoaders:
     "DataLoaders of photos, or of stored vectors, and their attributes"
     fold, y, kwargs = fold or _own_fold(table), table.targets(), dict(augment=True, bs=32, num_workers=0) | kwargs
@@ -205,9 +212,10 @@ def attribute_dls(
         augment = kwargs.pop('augment')
         dls = _photo_dls(rows, table.names, fold, encoder, _varied(encoder.size) if augment is True else augment or None, **kwargs | dict(bs=min(kwargs['bs'], len(fold[0]))))
     dls.table, dls.labels = table, y[[i for i in fold[0] if i < len(y)]]
+    dls.inputs = _inputs(encoder)[0] if vectors is None else f'vectors of {np.shape(vectors)[1]} numbers'
     return dls
 
-# %% ../nbs/31_attributes.ipynb #eea84ecf
+# %% ../nbs/31_attributes.ipynb #b88124ab
 def macro_f1(
     loss:AttributeLoss, # Knows which attributes exclude each other
 ):
@@ -215,10 +223,10 @@ def macro_f1(
     def macro_f1(pred, y):
         pred, y = loss.decodes(loss.activation(pred)).float(), y.as_subclass(torch.Tensor).float()
         hits, total = (pred*y).sum(0), pred.sum(0) + y.sum(0)
-        return (2*hits/total)[total > 0].mean().item()
+        return (2*hits/total)[y.sum(0) > 0].mean().item()
     return AccumMetric(macro_f1, flatten=False)
 
-# %% ../nbs/31_attributes.ipynb #c8c5b793
+# %% ../nbs/31_attributes.ipynb #d781d8a8
 def attribute_learner(
     dls:DataLoaders, # From `attribute_dls`
     model:AttributeModel, # From `attribute_model`
@@ -226,11 +234,12 @@ def attribute_learner(
     **kwargs
 )->Learner:
     "A fastai `Learner` for attributes; further arguments go to `fit_learner`"
-    if tuple(model.groups) != dls.table.names: raise FabricError(f"the model has {len(model.groups)} attributes and the table {len(dls.table.names)}; build it from the same table")
+    if ([*model.groups.items()], model.exclusive) != ([*dls.table.groups.items()], tuple(dls.table.exclusive)): raise FabricError(f"the model has {len(model.groups)} attributes and the table {len(dls.table.names)}, which must be the same in the same groups; build it from the same table")
+    if dls.inputs not in (takes := _inputs(model.encoder)): raise FabricError(f"the batches are {dls.inputs}, and the encoder takes {' or '.join(takes)}; give attribute_dls the model's encoder, or its vectors")
     loss_func = AttributeLoss(model.groups, model.exclusive, loss, dls.labels)
     return fit_learner(dls, model, loss_func, **(dict(metrics=macro_f1(loss_func)) | kwargs))
 
-# %% ../nbs/31_attributes.ipynb #d7244f9f
+# %% ../nbs/31_attributes.ipynb #24e2053d
 def embed_photos(
     table:AttributeTable, # Its photos
     encoder:nn.Module, # From `image_encoder`
@@ -239,7 +248,7 @@ def embed_photos(
     store=None, # An `EmbeddingStore` to keep the vectors in
 )->np.ndarray: # (n, n_out)
     "The vectors of all photos, each encoded once"
-    images = list(table.items.image) if cut == 'whole' else small_photos(table.items, folder, encoder.size, cut)
+    images = list(table.items.image) if cut == 'whole' else small_photos(table.items, folder, round(encoder.size/.7), cut)
     return np.asarray(embed(encoder.to(default_device()), images, store))
 
 def fit_probe(
@@ -251,7 +260,7 @@ def fit_probe(
     n_epoch = max(2, min(40, round(steps/len(learn.dls.train))))
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(n_epoch, lr or 1/learn.model.encoder.n_out)
 
-# %% ../nbs/31_attributes.ipynb #88ddc186
+# %% ../nbs/31_attributes.ipynb #029dac15
 def _probe(table, vectors, fold, encoder, loss, kwargs):
     "A learner of a head on stored vectors"
     bs = min(64, max(8, len(fold[0])//12))      # a dozen batches or more
@@ -268,9 +277,10 @@ def attribute_oof(
     "Out-of-fold probabilities; `folder`, `seed` and `fit` go to `fit_folds`, the rest to `attribute_model`"
     fold_args = {k: kwargs.pop(k) for k in ('folder', 'seed') if k in kwargs}
     fit = kwargs.pop('fit', fit_probe)
-    return fit_folds(lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs), fit, folds or attribute_folds(table), **fold_args).preds
+    tag = f'{loss} {kwargs} {len(table.groups)} attributes, vectors {np.asarray(vectors).sum(dtype=float)!r}'
+    return fit_folds(lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs), fit, folds or attribute_folds(table), tag=tag, **fold_args).preds
 
-# %% ../nbs/31_attributes.ipynb #97eeea7a
+# %% ../nbs/31_attributes.ipynb #779a170e
 def attribute_report(
     table:AttributeTable, # What is true
     probs, # (n, k) probabilities
@@ -284,6 +294,8 @@ def attribute_report(
     how = dict(clusters=table.items.get('product'), n_boot=n_boot)
     parts = [exclusive_scores(probs, y, table.groups, table.exclusive, train_y, **how)] if table.exclusive else []
     if many: parts.append(summary(np.asarray(probs)[:, many], y[:, many], train_y[:, many], np.broadcast_to(thresholds, len(table.groups))[many], **how))
+    top = group_recall(probs, y, table.groups, **how).query("group != 'all'").dropna(subset='recall')
+    parts.append(top.rename(columns=dict(recall='value')).assign(model='model', metric=[f'top{k}_recall' for k in top.k])[['group', 'model', 'metric', 'value', 'lo', 'hi', 'n']])
     return pd.concat(parts, ignore_index=True)
 
 # %% ../nbs/31_attributes.ipynb #5737fc36
@@ -328,7 +340,7 @@ def _by_folds(table, vectors, encoder, loss, seed, kwargs):
     if f1.any(): report = pd.concat([report[~f1], attribute_report(table, strict)[f1.to_numpy()]], ignore_index=True)
     return _refit(lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs), np.arange(len(table)), seed), tune_thresholds(probs, y), report
 
-# %% ../nbs/31_attributes.ipynb #b3dd9c92
+# %% ../nbs/31_attributes.ipynb #b37ff1e5
 def train_attributes(
     table:AttributeTable, # Photos and labels
     encoder='mobilenetv3_large_100', # Name of an image encoder (any of timm's), or an `ImageEncoder`
@@ -341,6 +353,7 @@ def train_attributes(
     "A head on a frozen encoder, its thresholds and its scores"
     if isinstance(encoder, str): encoder = image_encoder(encoder, pretrained)
     vectors, parts = embed_photos(table, encoder, store=store), set(table.items.get('part', ()))
+    if 'test' in parts and len(parts) == 2: raise FabricError(f"the table has the parts {', '.join(sorted(parts))}; give train, val and test, or take one part, which is then folded: table.part('train')")
     how = _by_parts if {'train', 'val', 'test'} <= parts else _by_folds
     model, thresholds, report = how(table, vectors, encoder, loss, seed, kwargs)
     model.thresholds = _named(model, thresholds)
@@ -349,7 +362,7 @@ def train_attributes(
     model.card = dict(scores=dict(columns=columns, rows=rows, how='test part' if how is _by_parts else 'out of fold'), n_photos=len(table), seed=seed, loss=loss)
     return model
 
-# %% ../nbs/31_attributes.ipynb #9f01586b
+# %% ../nbs/31_attributes.ipynb #f9f458ee
 def save_attributes(
     model:AttributeModel, # Trained
     folder:str|Path, # Folder to make or replace
@@ -364,9 +377,11 @@ def _from_card(card):
     "An untrained model of the shape that a card describes"
     try:
         table = AttributeTable(pd.DataFrame(dict(image=[], labels=[])), {a: g for a,g in card['attributes']}, tuple(card['exclusive']))
+        for g in table.exclusive: pick(dict.fromkeys(table.groups.values()), g, 'exclusive group')
+        if not all(a in table.groups and type(t) in (int, float) for a,t in (card['thresholds'] or {}).items()): raise TypeError(f"thresholds are {str(card['thresholds'])[:80]}")
         return attribute_model(table, encoder_from_card(card['encoder']), head_name=card['head']['name'], **card['head']['args'])
     except FabricError: raise
-    except (KeyError, TypeError, AttributeError, ValueError) as e: raise FabricError(f"card.json does not describe an attribute model ({type(e).__name__}: {e}); it needs attributes, exclusive, head and encoder as save_attributes writes them") from e
+    except (KeyError, TypeError, AttributeError, ValueError) as e: raise FabricError(f"card.json does not describe an attribute model ({type(e).__name__}: {e}); it needs attributes, exclusive, thresholds, head and encoder as save_attributes writes them") from e
 
 def load_attributes(
     folder:str|Path, # From `save_attributes`
@@ -374,10 +389,10 @@ def load_attributes(
 )->AttributeModel: # In evaluation mode; its card is `model.card`
     "Load an attribute model, or say what does not fit"
     model, card = load_checkpoint(folder, _from_card, kind='attributes', **expect)
-    model.card, model.thresholds = card, card.get('thresholds')
+    model.card, model.thresholds = card, card['thresholds']
     return model.eval().requires_grad_(False)
 
-# %% ../nbs/31_attributes.ipynb #c153df60
+# %% ../nbs/31_attributes.ipynb #0ee70def
 @dataclass
 class AttributePrediction:
     "What a model says of one garment"
@@ -386,7 +401,9 @@ class AttributePrediction:
     colours:list # Of `Colour`, largest share first
     photo:Image.Image = field(repr=False, default=None)
     @property
-    def chosen(self): return {g: [a for a in names if a in self._yes] for g,names in self._by_group.items()}   # group -> attributes
+    def chosen(self):
+        yes = self._yes
+        return {g: [a for a in names if a in yes] for g,names in self._by_group.items()}   # group -> attributes
     @property
     def category(self): return next(iter(self.chosen.get('category', [])), None)
     @property
@@ -403,7 +420,7 @@ class AttributePrediction:
         lines = [f"{g:10s} {', '.join(f'{a} {self.probs[a]:.0%}' for a in names) or '-'}" for g,names in self.chosen.items()]
         return '\n'.join([*lines, f"{'colours':10s} {', '.join(f'{c.name} {c.ko} {c.share:.0%}' for c in self.colours)}"])
 
-# %% ../nbs/31_attributes.ipynb #fef15acd
+# %% ../nbs/31_attributes.ipynb #2f1573c6
 def _middle(photo):
     "The middle of a photo, half as wide and half as high, as a mask"
     x, y = (abs(np.arange(n) - (n-1)/2) <= n/4 for n in photo.size)
@@ -416,11 +433,11 @@ def predict_attributes(
 )->AttributePrediction:
     "Attributes, category and colours of one garment"
     model = load_attributes(model) if isinstance(model, (str, Path)) else model
-    photo = as_photo(image)
+    photo = load_photo(image, 2*model.encoder.size) if isinstance(image, (str, Path)) else as_photo(image)
     probs = attribute_probs(model, [photo])[0]
-    given = Image.open(image) if isinstance(image, (str, Path)) else image
-    if mask is None and not getattr(given, 'has_transparency_data', False): mask = _middle(photo)
-    return AttributePrediction(dict(zip(model.groups, map(float, probs))), model, dominant_colours(image, mask), photo)
+    told = mask is not None or _opaque(image) is not None        # which pixels are the garment's, of the photo at its full size
+    colours = dominant_colours(image, mask) if told else dominant_colours(photo, _middle(photo))
+    return AttributePrediction(dict(zip(model.groups, map(float, probs))), model, colours, photo)
 
 # %% ../nbs/31_attributes.ipynb #7d3bfd02
 @patch

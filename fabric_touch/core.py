@@ -66,12 +66,12 @@ def default_device(
     if torch.cuda.is_available(): return torch.device('cuda')
     return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
 
-# %% ../nbs/00_core.ipynb #95713ff6
+# %% ../nbs/00_core.ipynb #6709b956
 def keep_memory()->bool: # Whether there was a glibc to tell
     "Keep large blocks of memory in the process instead of giving them back after every batch"
     try: mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError): return False      # not glibc
-    return all([mallopt(-3, 2**30), mallopt(-1, 2**31-1)])         # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes
+    return all([mallopt(-3, 2**30) or mallopt(-3, 2**25), mallopt(-1, 2**31-1)])   # M_MMAP_THRESHOLD, of which older ones take 32 MiB at most, and M_TRIM_THRESHOLD, in bytes
 
 # %% ../nbs/00_core.ipynb #fcfc699b
 def paced(

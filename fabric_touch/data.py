@@ -390,7 +390,7 @@ def _show_item(img, title, ctx):
     ctx.set_title(title, fontsize=8); ctx.axis('off')
     return ctx
 
-# %% ../nbs/03_data.ipynb #6bf04852
+# %% ../nbs/03_data.ipynb #2ca6af0d
 class VectorDL(TfmdDL):
     "Serves rows of tensors a whole batch at a time"
     def create_batches(self, samps):
@@ -402,7 +402,7 @@ def array_dls(
     bs:int=64, # Batch size
 )->DataLoaders: # Batches of the same arrays, training shuffled
     "DataLoaders straight over arrays"
-    sets = [torch.utils.data.TensorDataset(*(torch.as_tensor(np.asarray(a, np.float32)[i]) for a in arrays)) for i in fold]
+    sets = [torch.utils.data.TensorDataset(*(torch.as_tensor(np.asarray(np.asarray(a)[i], np.float32)) for a in arrays)) for i in fold]
     for s in sets: s.n_inp = len(arrays)-1
     dls = [VectorDL(s, bs=min(bs, len(s)), shuffle=i==0, drop_last=i==0, num_workers=0) for i,s in enumerate(sets)]
     return DataLoaders(*dls, device=default_device())

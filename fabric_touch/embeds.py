@@ -310,7 +310,7 @@ def _pictures(items):
     if isinstance(items, (str, Path, Image.Image)) or getattr(items, 'ndim', 4) == 3: raise FabricError("one picture was given; give a list of them: [picture]")
     return list(items)
 
-# %% ../nbs/07_embeds.ipynb #736fcb50
+# %% ../nbs/07_embeds.ipynb #017f074d
 def embed(
     encoder, # `id`, `n_out`, `prepare(picture)`, and a call on (b, 3, h, w) giving (b, n_out)
     items, # Files, PIL images, or uint8 arrays (h, w, 3)
@@ -321,7 +321,7 @@ def embed(
     "One vector per picture: known ones are read, the others are encoded once"
     import torch
     if not isinstance(bs, int) or bs < 1: raise FabricError(f"bs is {bs!r}; give a whole number, at least 1")
-    items, name = _pictures(items), encoder.id
+    items, name = _pictures(items), 'this call' if store is None else encoder.id      # digests all weights
     store = EmbeddingStore(None, name, encoder.n_out) if store is None else store
     if (store.encoder_id, store.n_out) != (name, encoder.n_out):
         raise FabricError(f"the store is for {store.encoder_id!r} with {store.n_out} numbers, the encoder is {name!r} with {encoder.n_out}; open a store for it")

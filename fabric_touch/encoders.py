@@ -24,13 +24,14 @@ from .core import FabricError, pick
 from .data import CROP_MODES, as_photo, square
 from .checkpoints import CheckpointError, load_weights, read_state
 
-# %% ../nbs/10_encoders.ipynb #fffb9fd8
+# %% ../nbs/10_encoders.ipynb #be9ffd86
 class ImageEncoder(nn.Module):
     "A network from photos (b, 3, size, size) in 0..1 to vectors (b, n_out), float32"
     licence, args, unit = '', {}, False   # of the weights; keyword arguments of `image_encoder`; are vectors brought to length 1?
     def __init__(self, body, name, size=224, mean=(.5,)*3, std=(.5,)*3, crop=1., crop_mode='center'):
         super().__init__()
         self.body, self.name, self.size, self.crop, self.crop_mode = body, name, size, crop, crop_mode
+        self.fill = tuple(round(255*m) for m in mean)      # of a border; no tensor, which would move to the GPU, where workers must not look
         self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
         self.n_out = getattr(body, 'output_dim', None) or self._width()   # open_clip's towers tell it
@@ -46,7 +47,7 @@ class ImageEncoder(nn.Module):
     def prepare(self, img):
         "A photo (file, PIL image or uint8 (h, w, 3) array) as a square tensor (3, size, size) in 0..1"
         return TF.to_tensor(self.square(as_photo(img)))
-    def square(self, img): return square(img, self.size, self.crop, self.crop_mode, tuple((255*self.mean).round().int().flatten().tolist()))
+    def square(self, img): return square(img, self.size, self.crop, self.crop_mode, self.fill)
     @property
     def id(self): return f'{self.name}-{self.size}-{_digest(self)}'
 

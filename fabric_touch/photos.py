@@ -68,12 +68,13 @@ def _box(box, size, path):
     if x2 - x1 < 1 or y2 - y1 < 1: raise FabricError(f"{path}: the box {box} has no pixel inside the photo of {size[0]} x {size[1]}; mend it, or take cut='whole'")
     return x1, y1, x2, y2
 
-# %% ../nbs/03b_photos.ipynb #af884ffd
-def _mask(mask, img, path):
-    "A mask file, or an array, at the size of a photo"
+# %% ../nbs/03b_photos.ipynb #87b2960a
+def _mask(mask, full, path):
+    "A mask file, or an array, as a picture of 0 and 255"
     if not isinstance(mask, (str, Path, np.ndarray)) or not len(mask if isinstance(mask, np.ndarray) else str(mask)): raise FabricError(f"{path}: has no mask; give the file of one, or take cut='whole'")
-    m = Image.fromarray(mask) if isinstance(mask, np.ndarray) else load_photo(mask).convert('L')
-    return np.asarray(m.convert('L').resize(img.size, Image.Resampling.NEAREST)) > 127
+    m = (Image.fromarray(mask) if isinstance(mask, np.ndarray) else load_photo(mask)).convert('L').point(lambda v: 255*(v > 127))
+    if not .9 < m.width*full[1]/(m.height*full[0]) < 1.1: raise FabricError(f"{path}: its mask of {m.width} x {m.height} pixels has another shape than the photo of {full[0]} x {full[1]}; give the mask of this photo")
+    return m
 
 def read_cut(
     path:str|Path, # File of a photo
@@ -87,15 +88,19 @@ def read_cut(
     pick({c: c for c in CUTS}, cut, 'cut')
     if cut == 'whole': return load_photo(path, size)
     full = photo_size(path)
-    area = _box(box if cut == 'box' else (0, 0, *full), full, path)
+    if cut == 'mask':
+        m = _mask(mask, full, path)
+        box = [v*a/b for v,a,b in zip(m.getbbox() or (0, 0, *m.size), full*2, m.size*2)]
+    area = _box(box, full, path)
     img = load_photo(path, math.ceil(size*min(full)/min(area[2]-area[0], area[3]-area[1])))
-    if cut == 'mask': return cut_out(img, _mask(mask, img, path), pad=pad)
+    if cut == 'mask': return cut_out(img, np.asarray(m.resize(img.size, Image.Resampling.NEAREST)) > 127, pad=pad)
     x, y = (a/b for a,b in zip(img.size, full))
     more = pad*max(area[2]-area[0], area[3]-area[1])
     return img.crop([round(v) for v in (max(0, area[0]-more)*x, max(0, area[1]-more)*y, min(full[0], area[2]+more)*x, min(full[1], area[3]+more)*y)])
 
-# %% ../nbs/03b_photos.ipynb #b623b73d
+# %% ../nbs/03b_photos.ipynb #df9d264e
 def _stamp(path):
+    if isinstance(path, np.ndarray): return f'{path.shape} {hashlib.sha256(np.ascontiguousarray(path)).hexdigest()}'
     try: facts = os.stat(path)
     except (OSError, ValueError, TypeError): return str(path)
     return f'{os.path.abspath(path)} {facts.st_size} {facts.st_mtime_ns}'
