@@ -6,8 +6,8 @@
 __all__ = ['ATTRIBUTE_LOSSES', 'AttributeModel', 'attribute_model', 'AttributeLoss', 'one_of', 'attribute_activation', 'chosen',
            'attribute_folds', 'Prepared', 'AttributeNames', 'EncodedAttributes', 'attribute_dls', 'macro_f1',
            'attribute_learner', 'embed_photos', 'fit_probe', 'attribute_oof', 'attribute_report', 'attribute_probs',
-           'train_attributes', 'save_attributes', 'load_attributes', 'AttributePrediction', 'predict_attributes',
-           'mobilenet_encoder']
+           'train_attributes', 'tune_attributes', 'save_attributes', 'load_attributes', 'AttributePrediction',
+           'predict_attributes', 'mobilenet_encoder']
 
 # %% ../nbs/31_attributes.ipynb #c3710487
 import textwrap
@@ -41,7 +41,7 @@ class AttributeModel(nn.Module):
     def forward(self, x): return self.head(x if x.ndim == 2 else self.encoder(x))   # (b, 3, h, w) or (b, n_out) -> (b, attributes)
     def train(self, mode=True): return eval_frozen(super().train(mode))
 
-# %% ../nbs/31_attributes.ipynb #7de7188a
+# %% ../nbs/31_attributes.ipynb #4eb41739
 def attribute_model(
     table:AttributeTable, # Whose attributes are learned
     encoder='mobilenetv3_large_100', # Name of an image encoder (any of timm's), or an `ImageEncoder`
@@ -53,6 +53,7 @@ def attribute_model(
     "A model for the attributes of a table; further arguments go to the head"
     if isinstance(encoder, str): encoder = image_encoder(encoder, pretrained)
     if not isinstance(encoder, nn.Module) or not hasattr(encoder, 'n_out'): raise FabricError(f"an encoder is a name or an ImageEncoder, not a {type(encoder).__name__}")
+    if fine_tune: encoder = deepcopy(encoder)      # the one given stays as it was
     model = AttributeModel(encoder.requires_grad_(fine_tune), head(head_name, encoder.n_out, len(table.groups), **kwargs), table.groups, table.exclusive)
     model.head_name, model.head_args = head_name, kwargs
     _start_at_rates(model, table)
@@ -163,7 +164,7 @@ class Prepared(DisplayedTransform):
         return super().__call__(b, split_idx=split_idx, **kwargs)
     def encodes(self, x:PILImage): return PILImage.create(self.augment(x) if self.training else self.square(x))
 
-# %% ../nbs/31_attributes.ipynb #7bebc559
+# %% ../nbs/31_attributes.ipynb #233a64a6
 def _cuts(items, cut, fold, folder, size):
     "(image files, training rows, validation rows); `both` puts the cut photos behind the whole ones"
     small = lambda rows, c: small_photos(rows, folder, size, c)
@@ -183,12 +184,20 @@ class AttributeNames(L):
 class EncodedAttributes(EncodedMultiCategorize):
     def decodes(self, o): return AttributeNames(one_hot_decode(o, self.vocab))
 
-def _photo_dls(rows, names, fold, encoder, augment, **kwargs):
-    photo = TransformBlock(type_tfms=load_photo, item_tfms=Prepared(encoder, augment), batch_tfms=IntToFloatTensor)
-    block = DataBlock([photo, TransformBlock(type_tfms=EncodedAttributes(vocab=list(names)))], get_x=itemgetter('image'), get_y=itemgetter('y'), splitter=lambda o: tuple(map(list, fold)))
-    return block.dataloaders(rows, **kwargs)
+# %% ../nbs/31_attributes.ipynb #39dd5e3c
+def _rows(table, encoder, fold, cut, folder):
+    "(rows of image and labels, (training rows, validation rows))"
+    if encoder is None: raise FabricError("neither encoder nor vectors are given; the encoder says what photos must look like")
+    (images, *fold), y = _cuts(table.items, cut, fold, folder, round(encoder.size/.7)), table.targets()
+    return [dict(image=p, y=v) for p,v in zip(images, [*y, *y[fold[0][:len(images) - len(y)]]])], fold
 
-# %% ../nbs/31_attributes.ipynb #da24b5c6
+def _photo_dls(rows, names, fold, encoder, augment=True, bs=32, num_workers=0):
+    prepared = Prepared(encoder, _varied(encoder.size) if augment is True else augment or None)
+    blocks = [TransformBlock(type_tfms=load_photo, item_tfms=prepared, batch_tfms=IntToFloatTensor), TransformBlock(type_tfms=EncodedAttributes(vocab=list(names)))]
+    block = DataBlock(blocks, get_x=itemgetter('image'), get_y=itemgetter('y'), splitter=lambda o: tuple(map(list, fold)))
+    return block.dataloaders(rows, bs=min(bs, len(fold[0])), num_workers=num_workers)
+
+# %% ../nbs/31_attributes.ipynb #cbbd75d9
 def _inputs(e): return f'photos of {e.size} pixels, crop {e.crop}, crop_mode {e.crop_mode}', f'vectors of {e.n_out} numbers'
 
 def attribute_dls(
@@ -201,18 +210,15 @@ def attribute_dls(
     **kwargs # augment: True (random crops and mirroring), False, or a function from a PIL image to one of encoder.size; bs=32, num_workers=0 as in fastai
 )->DataLoaders:
     "DataLoaders of photos, or of stored vectors, and their attributes"
-    fold, y, kwargs = fold or _own_fold(table), table.targets(), dict(augment=True, bs=32, num_workers=0) | kwargs
-    if vectors is not None:
-        if len(vectors) != len(table): raise FabricError(f"{len(vectors)} vectors for {len(table)} photos; give one for each, in the same order")
-        dls = array_dls([vectors, y], fold, kwargs['bs'])
+    if other := {*kwargs} - {'augment', 'bs', 'num_workers'}: raise FabricError(f"attribute_dls takes augment, bs and num_workers besides, not {', '.join(sorted(other))}")
+    fold = fold or _own_fold(table)
+    if vectors is None:
+        rows, fold = _rows(table, encoder, fold, cut, folder)
+        dls, inputs = _photo_dls(rows, table.names, fold, encoder, **kwargs), _inputs(encoder)[0]
     else:
-        if encoder is None: raise FabricError("neither encoder nor vectors are given; the encoder says what photos must look like")
-        images, *fold = _cuts(table.items, cut, fold, folder, round(encoder.size/.7))
-        rows = [dict(image=p, y=v) for p,v in zip(images, [*y, *y[fold[0][:len(images) - len(y)]]])]
-        augment = kwargs.pop('augment')
-        dls = _photo_dls(rows, table.names, fold, encoder, _varied(encoder.size) if augment is True else augment or None, **kwargs | dict(bs=min(kwargs['bs'], len(fold[0]))))
-    dls.table, dls.labels = table, y[[i for i in fold[0] if i < len(y)]]
-    dls.inputs = _inputs(encoder)[0] if vectors is None else f'vectors of {np.shape(vectors)[1]} numbers'
+        if len(vectors) != len(table): raise FabricError(f"{len(vectors)} vectors for {len(table)} photos; give one for each, in the same order")
+        dls, inputs = array_dls([vectors, table.targets()], fold, kwargs.get('bs', 32)), f'vectors of {np.shape(vectors)[1]} numbers'
+    dls.table, dls.inputs, dls.labels = table, inputs, table.targets()[[i for i in fold[0] if i < len(table)]]
     return dls
 
 # %% ../nbs/31_attributes.ipynb #b88124ab
@@ -340,7 +346,25 @@ def _by_folds(table, vectors, encoder, loss, seed, kwargs):
     if f1.any(): report = pd.concat([report[~f1], attribute_report(table, strict)[f1.to_numpy()]], ignore_index=True)
     return _refit(lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs), np.arange(len(table)), seed), tune_thresholds(probs, y), report
 
-# %% ../nbs/31_attributes.ipynb #b37ff1e5
+# %% ../nbs/31_attributes.ipynb #4752d8a3
+def _how(table):
+    "By the parts of the table, or by folds"
+    parts = set(table.items.get('part', ()))
+    if 'test' in parts and len(parts) == 2: raise FabricError(f"the table has the parts {', '.join(sorted(parts))}; give train, val and test, or take one part, which is then folded: table.part('train')")
+    return _by_parts if {'train', 'val', 'test'} <= parts else _by_folds
+
+def _seen(table, encoder, cut, folder, store):
+    "(table, vectors); of `both` every photo stands there whole and cut, as one product"
+    if cut != 'both': return table, embed_photos(table, encoder, cut, folder, store)
+    twice, cuts = table.take(np.tile(np.arange(len(table)), 2)), ('whole', 'mask' if 'mask' in table.items else 'box')
+    if 'product' not in twice.items: twice.items['product'] = np.tile(np.arange(len(table)), 2)
+    return twice, np.concatenate([embed_photos(table, encoder, c, folder, store) for c in cuts])
+
+def _scores(report, how):
+    columns = ['group', 'model', 'metric', 'value', 'lo', 'hi']
+    return dict(columns=columns, rows=report[columns].astype(object).where(report[columns].notna(), None).values.tolist(), how=how)
+
+# %% ../nbs/31_attributes.ipynb #71e26d85
 def train_attributes(
     table:AttributeTable, # Photos and labels
     encoder='mobilenetv3_large_100', # Name of an image encoder (any of timm's), or an `ImageEncoder`
@@ -348,19 +372,25 @@ def train_attributes(
     loss:str='bce', # A name of `ATTRIBUTE_LOSSES`
     store=None, # An `EmbeddingStore` to keep the vectors in
     seed:int=0, # Of folds and training
-    **kwargs # Further arguments of `attribute_model`
+    **kwargs # cut ('whole', 'box', 'mask' or 'both') and folder of the cut photos; further arguments of `attribute_model`
 )->AttributeModel: # Its scores are `model.card['scores']`
     "A head on a frozen encoder, its thresholds and its scores"
+    cut, how = kwargs.pop('cut', 'whole'), _how(table)
     if isinstance(encoder, str): encoder = image_encoder(encoder, pretrained)
-    vectors, parts = embed_photos(table, encoder, store=store), set(table.items.get('part', ()))
-    if 'test' in parts and len(parts) == 2: raise FabricError(f"the table has the parts {', '.join(sorted(parts))}; give train, val and test, or take one part, which is then folded: table.part('train')")
-    how = _by_parts if {'train', 'val', 'test'} <= parts else _by_folds
+    table, vectors = _seen(table, encoder, cut, kwargs.pop('folder', None), store)
     model, thresholds, report = how(table, vectors, encoder, loss, seed, kwargs)
     model.thresholds = _named(model, thresholds)
-    columns = ['group', 'model', 'metric', 'value', 'lo', 'hi']
-    rows = report[columns].astype(object).where(report[columns].notna(), None).values.tolist()
-    model.card = dict(scores=dict(columns=columns, rows=rows, how='test part' if how is _by_parts else 'out of fold'), n_photos=len(table), seed=seed, loss=loss)
+    model.card = dict(scores=_scores(report, 'test part' if how is _by_parts else 'out of fold'), cut=cut, n_photos=len(table.items.image.unique()), seed=seed, loss=loss)
     return model
+
+# %% ../nbs/31_attributes.ipynb #651a692e
+def tune_attributes(
+    learn:Learner, # From `attribute_learner`, fitted
+)->AttributeModel: # The learner's model
+    "Tune the thresholds of a learner's model on its validation part"
+    with learn.no_bar(): probs, y = learn.get_preds()
+    learn.model.thresholds = _named(learn.model, tune_thresholds(probs.numpy(), np.asarray(y).astype(np.uint8)))
+    return learn.model
 
 # %% ../nbs/31_attributes.ipynb #f9f458ee
 def save_attributes(
