@@ -9,15 +9,14 @@ __all__ = ['ATTRIBUTE_LOSSES', 'AttributeModel', 'attribute_model', 'AttributeLo
            'train_attributes', 'tune_attributes', 'save_attributes', 'load_attributes', 'AttributePrediction',
            'predict_attributes', 'mobilenet_encoder']
 
-# %% ../nbs/31_attributes.ipynb #c3710487
+# %% ../nbs/31_attributes.ipynb #4f176f36
 import textwrap
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from fastai.vision.all import *
-from sklearn.model_selection import GroupKFold, KFold
+from sklearn.model_selection import GroupKFold
 from .core import FabricError, default_device, pick, seeded
 from .data import array_dls, as_photo, load_photo
 from .deepfashion import AttributeTable
@@ -29,7 +28,7 @@ from .checkpoints import load_checkpoint, save_checkpoint
 from .embeds import embed
 from .train import eval_frozen, fit_folds, fit_learner
 from .encoders import encoder_card, encoder_from_card, image_encoder
-from .heads import HEADS, head
+from .heads import head
 
 # %% ../nbs/31_attributes.ipynb #1144eb26
 class AttributeModel(nn.Module):
@@ -41,7 +40,15 @@ class AttributeModel(nn.Module):
     def forward(self, x): return self.head(x if x.ndim == 2 else self.encoder(x))   # (b, 3, h, w) or (b, n_out) -> (b, attributes)
     def train(self, mode=True): return eval_frozen(super().train(mode))
 
-# %% ../nbs/31_attributes.ipynb #4eb41739
+# %% ../nbs/31_attributes.ipynb #8f594321
+def _tunable(encoder):
+    "A copy that learns; BatchNorms that were folded into their convolutions stay as they are: a batch's own statistics would undo them"
+    res = deepcopy(encoder).requires_grad_(True)
+    norms = [m for m in res.modules() if isinstance(m, nn.BatchNorm2d) and m.affine and m.track_running_stats]
+    folded = all(not m.running_mean.any() and (m.running_var == 1).all() for m in norms) and any(m.bias.any() for m in norms)
+    for m in norms*folded: m.requires_grad_(False)
+    return res
+
 def attribute_model(
     table:AttributeTable, # Whose attributes are learned
     encoder='mobilenetv3_large_100', # Name of an image encoder (any of timm's), or an `ImageEncoder`
@@ -53,8 +60,8 @@ def attribute_model(
     "A model for the attributes of a table; further arguments go to the head"
     if isinstance(encoder, str): encoder = image_encoder(encoder, pretrained)
     if not isinstance(encoder, nn.Module) or not hasattr(encoder, 'n_out'): raise FabricError(f"an encoder is a name or an ImageEncoder, not a {type(encoder).__name__}")
-    if fine_tune: encoder = deepcopy(encoder)      # the one given stays as it was
-    model = AttributeModel(encoder.requires_grad_(fine_tune), head(head_name, encoder.n_out, len(table.groups), **kwargs), table.groups, table.exclusive)
+    encoder = _tunable(encoder) if fine_tune else encoder.requires_grad_(False)
+    model = AttributeModel(encoder, head(head_name, encoder.n_out, len(table.groups), **kwargs), table.groups, table.exclusive)
     model.head_name, model.head_args = head_name, kwargs
     _start_at_rates(model, table)
     return model.train()
@@ -184,18 +191,18 @@ class AttributeNames(L):
 class EncodedAttributes(EncodedMultiCategorize):
     def decodes(self, o): return AttributeNames(one_hot_decode(o, self.vocab))
 
-# %% ../nbs/31_attributes.ipynb #39dd5e3c
+# %% ../nbs/31_attributes.ipynb #be351cb9
 def _rows(table, encoder, fold, cut, folder):
     "(rows of image and labels, (training rows, validation rows))"
     if encoder is None: raise FabricError("neither encoder nor vectors are given; the encoder says what photos must look like")
     (images, *fold), y = _cuts(table.items, cut, fold, folder, round(encoder.size/.7)), table.targets()
     return [dict(image=p, y=v) for p,v in zip(images, [*y, *y[fold[0][:len(images) - len(y)]]])], fold
 
-def _photo_dls(rows, names, fold, encoder, augment=True, bs=32, num_workers=0):
+def _photo_dls(rows, names, fold, encoder, augment=True, **kwargs):
     prepared = Prepared(encoder, _varied(encoder.size) if augment is True else augment or None)
     blocks = [TransformBlock(type_tfms=load_photo, item_tfms=prepared, batch_tfms=IntToFloatTensor), TransformBlock(type_tfms=EncodedAttributes(vocab=list(names)))]
     block = DataBlock(blocks, get_x=itemgetter('image'), get_y=itemgetter('y'), splitter=lambda o: tuple(map(list, fold)))
-    return block.dataloaders(rows, bs=min(bs, len(fold[0])), num_workers=num_workers)
+    return block.dataloaders(rows, bs=min(kwargs.get('bs', 32), len(fold[0])), num_workers=kwargs.get('num_workers', 0))
 
 # %% ../nbs/31_attributes.ipynb #cbbd75d9
 def _inputs(e): return f'photos of {e.size} pixels, crop {e.crop}, crop_mode {e.crop_mode}', f'vectors of {e.n_out} numbers'
@@ -392,7 +399,7 @@ def tune_attributes(
     learn.model.thresholds = _named(learn.model, tune_thresholds(probs.numpy(), np.asarray(y).astype(np.uint8)))
     return learn.model
 
-# %% ../nbs/31_attributes.ipynb #f9f458ee
+# %% ../nbs/31_attributes.ipynb #1c924f3b
 def save_attributes(
     model:AttributeModel, # Trained
     folder:str|Path, # Folder to make or replace
@@ -413,6 +420,7 @@ def _from_card(card):
     except FabricError: raise
     except (KeyError, TypeError, AttributeError, ValueError) as e: raise FabricError(f"card.json does not describe an attribute model ({type(e).__name__}: {e}); it needs attributes, exclusive, thresholds, head and encoder as save_attributes writes them") from e
 
+# %% ../nbs/31_attributes.ipynb #4de83d88
 def load_attributes(
     folder:str|Path, # From `save_attributes`
     **expect # What the card must say
@@ -422,7 +430,15 @@ def load_attributes(
     model.card, model.thresholds = card, card['thresholds']
     return model.eval().requires_grad_(False)
 
-# %% ../nbs/31_attributes.ipynb #0ee70def
+# %% ../nbs/31_attributes.ipynb #b8c95fad
+def _by_group(groups): return {g: [a for a,h in groups.items() if h == g] for g in dict.fromkeys(groups.values())}
+
+def _yes(probs, model):
+    "The attributes of one photo that are chosen"
+    limits = [(model.thresholds or {}).get(a, .5) for a in probs]
+    said = chosen(np.array([[*probs.values()]]), one_of(model.groups, model.exclusive), limits)[0]
+    return {a for a,yes in zip(probs, said) if yes}
+
 @dataclass
 class AttributePrediction:
     "What a model says of one garment"
@@ -432,17 +448,10 @@ class AttributePrediction:
     photo:Image.Image = field(repr=False, default=None)
     @property
     def chosen(self):
-        yes = self._yes
-        return {g: [a for a in names if a in yes] for g,names in self._by_group.items()}   # group -> attributes
+        yes = _yes(self.probs, self.model)
+        return {g: [a for a in names if a in yes] for g,names in _by_group(self.model.groups).items()}   # group -> attributes
     @property
     def category(self): return next(iter(self.chosen.get('category', [])), None)
-    @property
-    def _by_group(self): return {g: [a for a,h in self.model.groups.items() if h == g] for g in dict.fromkeys(self.model.groups.values())}
-    @property
-    def _yes(self):
-        limits = [(self.model.thresholds or {}).get(a, .5) for a in self.probs]
-        yes = chosen(np.array([[*self.probs.values()]]), one_of(self.model.groups, self.model.exclusive), limits)[0]
-        return {a for a,said in zip(self.probs, yes) if said}
     def to_dict(self):
         said = {g: [dict(name=a, prob=round(self.probs[a], 4)) for a in names] for g,names in self.chosen.items()}
         return dict(attributes=said, category=self.category, colours=[dict(name=c.name, ko=c.ko, share=round(float(c.share), 4), hex=c.hex) for c in self.colours])
@@ -469,17 +478,18 @@ def predict_attributes(
     colours = dominant_colours(image, mask) if told else dominant_colours(photo, _middle(photo))
     return AttributePrediction(dict(zip(model.groups, map(float, probs))), model, colours, photo)
 
-# %% ../nbs/31_attributes.ipynb #7d3bfd02
+# %% ../nbs/31_attributes.ipynb #f0b5a96c
 @patch
 def plot(self:AttributePrediction,
     n:int=3, # Attributes shown of each group
 )->plt.Figure:
     "The photo, its likeliest attributes with their thresholds, its colours"
-    rows = [a for names in self._by_group.values() for a in sorted(names, key=self.probs.get, reverse=True)[:n]][::-1]
+    rows = [a for names in _by_group(self.model.groups).values() for a in sorted(names, key=self.probs.get, reverse=True)[:n]][::-1]
     fig, axs = plt.subplot_mosaic([['photo', 'bars'], ['colours', 'bars']], figsize=(7.5, .6 + .24*len(rows)), width_ratios=(1, 1.4), height_ratios=(8, 1), layout='constrained')
     axs['photo'].imshow(self.photo); axs['photo'].axis('off')
     bars = axs['bars']
-    bars.barh(range(len(rows)), [self.probs[a] for a in rows], color=[PALETTE[0] if a in self._yes else GREY for a in rows])
+    yes = _yes(self.probs, self.model)
+    bars.barh(range(len(rows)), [self.probs[a] for a in rows], color=[PALETTE[0] if a in yes else GREY for a in rows])
     for y,a in enumerate(rows):
         if a in (self.model.thresholds or {}): bars.plot([self.model.thresholds[a]]*2, [y-.4, y+.4], color=PALETTE[1], lw=1.5)
     bars.set(yticks=range(len(rows)), yticklabels=[f'{self.model.groups[a]}: {a}' for a in rows], xlim=(0, 1), xlabel='probability (line: threshold)')

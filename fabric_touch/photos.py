@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BACKGROUNDS', 'CUTS', 'check_cut', 'cut_out', 'photo_size', 'read_cut', 'small_photos']
 
-# %% ../nbs/03b_photos.ipynb #18aab331
+# %% ../nbs/03b_photos.ipynb #c68cea24
 import hashlib, math, os
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image
 from .core import FabricError, cache_dir, paced, pick, whole_file
-from .data import as_photo, load_photo
+from .data import load_photo
 
 # %% ../nbs/03b_photos.ipynb #fe736e90
 def _extent(mask, pad):
@@ -48,7 +48,7 @@ def cut_out(
     if background != 'keep': pixels[~mask] = pixels[mask].mean(0).round() if background == 'mean' else 255   # nothing hides under transparency
     return Image.fromarray(np.dstack([pixels, mask.astype(np.uint8)*255]) if background == 'transparent' else pixels)
 
-# %% ../nbs/03b_photos.ipynb #62059373
+# %% ../nbs/03b_photos.ipynb #717bf152
 CUTS = ('whole', 'box', 'mask')
 
 def photo_size(
@@ -68,7 +68,6 @@ def _box(box, size, path):
     if x2 - x1 < 1 or y2 - y1 < 1: raise FabricError(f"{path}: the box {box} has no pixel inside the photo of {size[0]} x {size[1]}; mend it, or take cut='whole'")
     return x1, y1, x2, y2
 
-# %% ../nbs/03b_photos.ipynb #87b2960a
 def _mask(mask, full, path):
     "A mask file, or an array, as a picture of 0 and 255"
     if not isinstance(mask, (str, Path, np.ndarray)) or not len(mask if isinstance(mask, np.ndarray) else str(mask)): raise FabricError(f"{path}: has no mask; give the file of one, or take cut='whole'")
@@ -76,6 +75,7 @@ def _mask(mask, full, path):
     if not .9 < m.width*full[1]/(m.height*full[0]) < 1.1: raise FabricError(f"{path}: its mask of {m.width} x {m.height} pixels has another shape than the photo of {full[0]} x {full[1]}; give the mask of this photo")
     return m
 
+# %% ../nbs/03b_photos.ipynb #08d59f90
 def read_cut(
     path:str|Path, # File of a photo
     size:int, # Pixels that are enough for the shorter side of what is cut

@@ -758,3 +758,20 @@ def test_real_photos_beat_the_majority(monkeypatch):
     assert scores['accuracy', 'model'] > scores['accuracy', 'most_frequent'] + .02 and scores['macro_f1', 'model'] > scores['macro_f1', 'most_frequent']
     found = predict_attributes(table.items.image[0], model)
     assert all(len(names) == 1 for names in found.chosen.values()) and found.category is None
+
+
+def test_folded_batchnorms_are_not_trained():
+    "Weights whose BatchNorms were folded into the convolutions keep their output when the network is fine-tuned"
+    encoder = image_encoder('test_efficientnet', pretrained=False)
+    norms = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm2d)]
+    table = AttributeTable(pd.DataFrame(dict(image=['a'], labels=[('x',)])), {'x': 'g'})
+    fresh = attribute_model(table, encoder, fine_tune=True)
+    assert all(m.training for m in fresh.encoder.modules() if isinstance(m, nn.BatchNorm2d))
+    with torch.no_grad():
+        for m in norms: m.bias.normal_()
+    photos = torch.rand(4, 3, encoder.size, encoder.size)
+    tuned = attribute_model(table, encoder, fine_tune=True).train()
+    assert torch.equal(tuned.encoder(photos), encoder.eval()(photos))
+    assert any(p.requires_grad for p in tuned.encoder.parameters())
+    with torch.no_grad(): norms[0].running_mean.add_(1)         # seen photos: an ordinary network
+    assert all(m.training for m in attribute_model(table, encoder, fine_tune=True).train().encoder.modules() if isinstance(m, nn.BatchNorm2d))

@@ -1,5 +1,5 @@
 "Photos read no larger than needed: turned as a person sees them, cut to box and mask, kept small; and the squares that encoders are given."
-import ctypes, os
+import os
 
 import numpy as np, pandas as pd, pytest, timm
 from PIL import Image, ImageOps
