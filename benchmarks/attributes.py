@@ -4,8 +4,8 @@
 
 `reading`: DeepFashion's list files at full size, generated (0.9 GB in the temporary folder), by `read_deepfashion`; and `list_attr_img.txt` by pandas.read_csv, on its first rows, of which time and memory for all are computed.
 `loop`: photos per second of training ResNet18 on 24 attributes, 224 pixels, batches of 32: `attribute_learner` against a loop as in torchvision's references/classification, on two kinds of generated photos, 225 x 300 as DeepFashion's and 2000 x 3000 as a
-shop's. An epoch of 96 photos is timed to its last step, without validation: from asking for the first batch, and with a worker from having it,
-since in a long epoch the start comes once (`first_batch_ms` beside it; right as long as the worker keeps ahead of the network: see `reference_whole` in `stages`). `waits_ms` is the part of it in which the network waits for a batch. One network is trained through all epochs of a process:
+shop's. An epoch of 256 photos is timed without validation, and the median of its batches taken but for the first, in which a worker starts
+and shares its memory (`first_batch_ms`); in a long epoch that comes once. (Right as long as the worker keeps ahead of the network: see `reference_whole` in `stages`.) `waits_ms` is the part of it in which the network waits for a batch. One network is trained through all epochs of a process:
 its losses stand beside. Both loops are measured as they are, the reference also with `keep_memory`, ours also without. `small_ms` is what the small copies of a photo cost, once.
 `stages`: milliseconds per photo of each step alone, the photo's on one thread; and what share of the photo's steps one worker hides, from how long the network waits in `loop` (which is to be run before); and the sum of all steps less the time of the loop.
 `memory`: what `keep_memory` saves and costs in `embed`, at batches of 8 and 64 in one process each; of a training step, with the most memory, it stands in `stages`. `predict`: one photo at a time.
@@ -144,16 +144,18 @@ def clock():
     from fastai.callback.core import Callback
     class Clock(Callback):
         order = 100
-        def before_train(self): self.start = self.mark = time.perf_counter(); self.waits, self.losses = [], []
+        def before_train(self): self.mark = time.perf_counter(); self.waits, self.took, self.losses = [], [], []
         def before_batch(self):
             if self.training: self.waits.append(time.perf_counter() - self.mark)
         def after_batch(self):
-            if self.training: self.losses.append(self.loss.item()); self.mark = time.perf_counter()
-        def after_train(self): self.took = time.perf_counter() - self.start
+            if not self.training: return
+            self.losses.append(self.loss.item())
+            now = time.perf_counter()
+            self.took.append(now - self.mark); self.mark = now
     return Clock()
 
 def our_loop(folder, device):
-    "A function that trains an epoch of a kind of photos with so many workers, as (seconds, of which each batch was waited for, losses)"
+    "A function that trains an epoch of a kind of photos with so many workers, as (seconds of each batch, of which it was waited for, losses)"
     from fastai.optimizer import SGD
     from fabric_touch.attributes import attribute_dls, attribute_learner
     model, encoder = our_model(table_of(folder, 'deepfashion'))
@@ -189,13 +191,12 @@ def reference_loop(folder, device):
     step = partial(reference_step, model, loss_func, torch.optim.SGD(model.parameters(), RATE, momentum=.9, weight_decay=1e-4))
     def epoch(kind, workers, rows):
         loader = torch.utils.data.DataLoader(Photos(table_of(folder, kind), rows), BATCH, shuffle=True, num_workers=workers)
-        start = mark = time.perf_counter()
-        waits, losses = [], []
+        mark, waits, took, losses = time.perf_counter(), [], [], []
         for x, y in loader:
             waits.append(time.perf_counter() - mark)
             losses.append(step(x.to(device), y.to(device)))
-            mark = time.perf_counter()
-        return mark - start, waits, losses
+            took.append(time.perf_counter() - mark); mark += took[-1]
+        return took, waits, losses
     return epoch
 
 def reference_step(model, loss_func, opt, x, y):
@@ -211,8 +212,8 @@ def loops(folder, who, keep, device, cases, n):
     for kind, workers in cases:
         took, waits, new = epoch(kind, workers, rng.permutation(len(table_of(folder, kind)))[:n].tolist())
         losses += new
-        ahead = waits[0] if workers else 0.                                        # in a long epoch it comes once
-        rows.append(dict(kind=kind, workers=workers, ms=1e3*(took - ahead)/n, waits_ms=1e3*(sum(waits) - ahead)/n, first_batch_ms=1e3*waits[0]))
+        middle = lambda seconds: 1e3*median(seconds[1:] or seconds)/BATCH          # in a long epoch the first batch comes once
+        rows.append(dict(kind=kind, workers=workers, ms=middle(took), waits_ms=middle(waits), first_batch_ms=1e3*took[0]))
     return rows, dict(first=losses[0], last_four=mean(losses[-4:]), batches=len(losses), peak_mb=megabytes())
 
 def part_loop(folder, quick, done):
@@ -221,10 +222,10 @@ def part_loop(folder, quick, done):
     table, cases = dict(photos=photos(folder, quick), systems_photos_per_s=SYSTEMS, network='resnet18', attributes=24, batch=BATCH), [('deepfashion', 1), ('shop', 1), ('shop', 0)]
     ways = {('ours', True): cases, ('reference', False): cases, ('ours', False): cases[:1], ('reference', True): cases[:2]}
     found, facts = {}, {}
-    for i in range(1 if quick else 3):
+    for i in range(1 if quick else 2):
         for device in ('cpu', *['cuda']*torch.cuda.is_available()):
             for (who, keep), some in ways.items():
-                rows, facts[f'{who}, keep_memory {keep}, {device}'] = alone(loops, folder, who, keep, device, some, 32 if quick else 96)
+                rows, facts[f'{who}, keep_memory {keep}, {device}'] = alone(loops, folder, who, keep, device, some, 32 if quick else 256)
                 for r in rows: found.setdefault((who, keep, device, r['kind'], r['workers']), []).append(r)
         yield table | dict(rounds=i+1, gpu='measured' if torch.cuda.is_available() else 'not measured', rows=loop_rows(found), training=facts)
 
