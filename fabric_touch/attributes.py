@@ -334,24 +334,24 @@ def _refit(make, rows, seed):
         fit_probe(learn)
     return learn.model.cpu().eval()
 
-# %% ../nbs/31_attributes.ipynb #c6a3156b
-def _by_parts(table, vectors, encoder, loss, seed, kwargs):
+# %% ../nbs/31_attributes.ipynb #7ebdf6a8
+def _by_parts(table, vectors, make, seed):
     "(model, thresholds, report): trained on train, tuned on val, scored on test"
     rows = {p: np.flatnonzero(table.items.part == p) for p in ('train', 'val', 'test')}
-    model, y = _refit(lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs), rows['train'], seed), table.targets()
+    model, y = _refit(make, rows['train'], seed), table.targets()
     thresholds = tune_thresholds(attribute_probs(model, vectors[rows['val']]), y[rows['val']])
     probs = attribute_probs(model, vectors[rows['test']])
     return model, thresholds, attribute_report(table.take(rows['test']), probs, y[rows['train']], thresholds)
 
-def _by_folds(table, vectors, encoder, loss, seed, kwargs):
+def _by_folds(table, vectors, make, seed):
     "(model, thresholds, report): tuned and scored out of fold, trained on all"
     folds, y = attribute_folds(table, seed=seed), table.targets()
-    probs = attribute_oof(table, vectors, encoder, folds, loss, seed=seed, **kwargs)
+    probs = fit_folds(make, fit_probe, folds, seed=seed).preds
     report, strict = attribute_report(table, probs), probs.copy()
     for train, valid in folds: strict[valid] = np.clip(probs[valid] - tune_thresholds(probs[train], y[train]) + .5, 0, 1)     # a half is each fold's threshold
     f1 = report.metric.isin(('macro_f1', 'micro_f1')) & (report.group == 'all') & (report.model == 'model')
     if f1.any(): report = pd.concat([report[~f1], attribute_report(table, strict)[f1.to_numpy()]], ignore_index=True)
-    return _refit(lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs), np.arange(len(table)), seed), tune_thresholds(probs, y), report
+    return _refit(make, np.arange(len(table)), seed), tune_thresholds(probs, y), report
 
 # %% ../nbs/31_attributes.ipynb #4752d8a3
 def _how(table):
@@ -371,7 +371,7 @@ def _scores(report, how):
     columns = ['group', 'model', 'metric', 'value', 'lo', 'hi']
     return dict(columns=columns, rows=report[columns].astype(object).where(report[columns].notna(), None).values.tolist(), how=how)
 
-# %% ../nbs/31_attributes.ipynb #71e26d85
+# %% ../nbs/31_attributes.ipynb #afbde112
 def train_attributes(
     table:AttributeTable, # Photos and labels
     encoder='mobilenetv3_large_100', # Name of an image encoder (any of timm's), or an `ImageEncoder`
@@ -385,7 +385,8 @@ def train_attributes(
     cut, how = kwargs.pop('cut', 'whole'), _how(table)
     if isinstance(encoder, str): encoder = image_encoder(encoder, pretrained)
     table, vectors = _seen(table, encoder, cut, kwargs.pop('folder', None), store)
-    model, thresholds, report = how(table, vectors, encoder, loss, seed, kwargs)
+    make = lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs)
+    model, thresholds, report = how(table, vectors, make, seed)
     model.thresholds = _named(model, thresholds)
     model.card = dict(scores=_scores(report, 'test part' if how is _by_parts else 'out of fold'), cut=cut, n_photos=len(table.items.image.unique()), seed=seed, loss=loss)
     return model

@@ -144,7 +144,7 @@ def fit_learner(
     learn._xtra = []          # a Learner passes its model's attributes on as its own, and warns when a callback uses one of their names
     return learn
 
-# %% ../nbs/08_train.ipynb #9fd4f8a0
+# %% ../nbs/08_train.ipynb #3dfd998e
 def fit_cosine(
     learn:Learner, # Any
     n_epoch:int, # Epochs, warm-up and all
@@ -154,8 +154,7 @@ def fit_cosine(
     "Fit with a rate that climbs for `warmup` epochs and then falls to 0 along a cosine"
     if not 0 <= warmup < n_epoch: raise FabricError(f"warmup is {warmup} of {n_epoch} epochs; give fewer than there are")
     share = warmup/n_epoch
-    parts = [SchedLin(lr/100, lr), SchedCos(lr, 0)] if warmup else [SchedCos(lr, 0)]
-    learn.fit(n_epoch, cbs=ParamScheduler(dict(lr=combine_scheds([share, 1-share] if warmup else [1.], parts))))
+    learn.fit(n_epoch, cbs=ParamScheduler(dict(lr=combine_scheds([share, 1-share], [SchedLin(lr/100, lr), SchedCos(lr, 0)]))))
 
 # %% ../nbs/08_train.ipynb #aa470460
 def history(
