@@ -7,10 +7,11 @@ __all__ = ['MAX_CARD', 'MAX_DEPTH', 'FORMAT', 'WEIGHTS', 'CARD', 'Loaded', 'WRAP
            'save_checkpoint', 'read_card', 'read_tensors', 'read_weights', 'load_weights', 'load_checkpoint',
            'safe_torch_load', 'read_state']
 
-# %% ../nbs/06_checkpoints.ipynb #ea7ed8c0
+# %% ../nbs/06_checkpoints.ipynb #fcc4b5ea
 import hashlib, json, math, mmap, os, platform, re, stat, tarfile, time, warnings, zipfile
 from collections import namedtuple
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 import torch
@@ -385,7 +386,16 @@ def _refusal(path, error):
     if not other and 'Weights only load failed' in str(error): return f"is a pickle of something else than tensors, or damaged; it was not run. {_CONVERT}"
     return f"is {other}" if other else f"cannot be read: cut off, damaged, or not from torch.save ({_clean(error)[:80]})"
 
-# %% ../nbs/06_checkpoints.ipynb #349ca078
+# %% ../nbs/06_checkpoints.ipynb #f279c7cf
+@contextmanager
+def _numbers_alone():
+    "PyTorch's reader without what others have put on its list of safe classes"
+    added = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try: yield
+    finally: torch.serialization.add_safe_globals(added)
+
+# %% ../nbs/06_checkpoints.ipynb #7fd8f7e7
 def safe_torch_load(
     path:str|Path, # A .pth, .pt or .pth.tar of somebody else
 )->object: # Tensors in dicts and lists, on the CPU
@@ -396,7 +406,7 @@ def safe_torch_load(
         zipped = zipfile.is_zipfile(path)
         claim = _claims(path, zipped)
         if not claim:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _numbers_alone():
                 warnings.simplefilter('ignore')
                 found = torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
     except Exception as e: raise CheckpointError(f"{path} {_refusal(path, e)}") from None

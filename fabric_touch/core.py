@@ -88,7 +88,7 @@ def paced(
     rest = items[done:]
     yield from progress_bar(rest, leave=False) if len(rest)*spent > 2*done else rest
 
-# %% ../nbs/00_core.ipynb #c9f4f5a6
+# %% ../nbs/00_core.ipynb #2770e917
 @contextmanager
 def whole_file(
     path:str|Path, # Where the file shall be
@@ -104,7 +104,7 @@ def whole_file(
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
-def _beside(path, suffix): return path.with_name(f'.{path.name[:80]}.{secrets.token_hex(4)}{suffix}')
+def _beside(path, suffix): return path.with_name(f'.{path.name[:40]}.{secrets.token_hex(4)}{suffix}')
 
 # %% ../nbs/00_core.ipynb #2d4e031a
 def _old(path): return path.with_name(f'.{path.name}.old')

@@ -267,6 +267,15 @@ def test_malicious_torch_files(tmp_path, trap, how):
         with pytest.raises(CheckpointError, match='was not run.*numbers alone are read here' if how not in ('plain 0', 'plain 4') else 'model.pth.tar'): read(path)
     with pytest.raises(CheckpointError): read_tensors(path)
 
+@pytest.mark.parametrize('legacy', [False, True])
+def test_what_others_call_safe_is_not_safe_here(tmp_path, legacy):
+    path = tmp_path/'net.pth'
+    torch.save(dict(net=nn.Linear(2, 2)), path, _use_new_zipfile_serialization=not legacy)
+    with torch.serialization.safe_globals([nn.Linear, (set, 'builtins.set')]):
+        before = set(torch.serialization.get_safe_globals())
+        with pytest.raises(CheckpointError, match='was not run'): safe_torch_load(path)
+        assert set(torch.serialization.get_safe_globals()) == before     # left as it was
+
 def test_torch_bombs(tmp_path):
     class Hoard:
         def __reduce__(self): return bytearray, (10**13,)
