@@ -6,8 +6,7 @@
 __all__ = ['TRAINED', 'HEADS', 'MLPHead', 'LinearHead', 'ProbeHead', 'DecoderLevels', 'DecoderHead', 'MobileNetHead', 'fuse',
            'head']
 
-# %% ../nbs/13_heads.ipynb #5395a649
-import socket
+# %% ../nbs/13_heads.ipynb #ef61df69
 from copy import deepcopy
 from functools import partial
 from inspect import signature
@@ -17,6 +16,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .core import FabricError, pick
 from .checkpoints import load_weights, read_state
+from .encoders import torchvision_state
 
 # %% ../nbs/13_heads.ipynb #5c618c8c
 def _wants_vector(name, n_in):
@@ -57,18 +57,12 @@ class DecoderHead(DecoderLevels):
         super().__init__(n_in, n_out, n_hidden)
         self.append(nn.BatchNorm1d(n_out)).append(nn.ReLU())
 
-# %% ../nbs/13_heads.ipynb #ec89b835
+# %% ../nbs/13_heads.ipynb #66e3c6b7
 def _weights(weights):
     "A MobileNetV3-small's state dict from torchvision or a file"
     from torchvision.models import MobileNet_V3_Small_Weights
     if weights is not True: return read_state(weights)
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(10)                       # torch.hub itself would wait for a silent host forever
-    try: return MobileNet_V3_Small_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
-    except OSError as e:
-        raise FabricError(f"torchvision's mobilenet_v3_small weights could not be fetched ({e}); connect once, give a file with weights='mobilenet_v3_small.pth', "
-                          "or train from scratch with weights=None, train='all'") from e
-    finally: socket.setdefaulttimeout(patience)
+    return torchvision_state(MobileNet_V3_Small_Weights.IMAGENET1K_V1, "connect once, give a file with weights='mobilenet_v3_small.pth', or train from scratch with weights=None, train='all'")
 
 # %% ../nbs/13_heads.ipynb #d2c1d92b
 TRAINED = dict(last=('classifier.3.',), classifier=('classifier.0.', 'classifier.3.'), all=('',))   # `train` -> beginnings of the names that learn

@@ -2,7 +2,7 @@
 import json, os, pickle, socket, time
 from unittest.mock import patch
 
-import numpy as np, open_clip, pytest, timm, torch
+import numpy as np, open_clip, pytest, timm, torch, torchvision
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
@@ -10,10 +10,10 @@ from torch import nn
 from torchvision import transforms as T
 from fabric_touch import encoders
 from fabric_touch.checkpoints import CheckpointError
-from fabric_touch.core import FabricError
+from fabric_touch.core import FabricError, data_dir, has_data
 from fabric_touch.data import read_fabrics, square, touch_dls
 from fabric_touch.embeds import EmbeddingStore, embed
-from fabric_touch.encoders import ENCODERS, TOWERS, ImageEncoder, image_encoder, tower_body, tower_state
+from fabric_touch.encoders import ENCODERS, TOWERS, ImageEncoder, encoder_card, encoder_from_card, image_encoder, last_blocks, tower_body, tower_sizes, tower_state, transformers_state
 
 SMALL = dict(image_size=32, patch_size=8, width=48, layers=3, heads=4)
 WIDE = 40   # numbers that a replica's weights give
@@ -99,7 +99,8 @@ def normalised(x): return (x - torch.tensor([0.48145466, 0.4578275, 0.40821073])
 
 # ---- one contract
 
-kinds = dict(swatch=('swatch', {}), clip=('clip', dict(vision=SMALL)), imagebind=('imagebind', dict(vision=SMALL)), projected=('imagebind', dict(vision=SMALL, n_out=24, reduce='project')), test_vit=('test_vit', {}), full_clip=('clip', {}))
+kinds = dict(swatch=('swatch', {}), clip=('clip', dict(vision=SMALL)), imagebind=('imagebind', dict(vision=SMALL)), projected=('imagebind', dict(vision=SMALL, n_out=24, reduce='project')), test_vit=('test_vit', {}), full_clip=('clip', {}),
+             mobilenet=('mobilenet_v3_large', {}), tensorflow=('mobilenetv2_tf', dict(size=64)), vit_s=('ViT-S-16', {}), resnet=('RN50', dict(tag='openai')), siglip=('ViT-B-16-SigLIP', {}))
 
 def encoder(kind, pretrained=False, **kwargs): name, args = kinds[kind]; return image_encoder(name, pretrained, **args | kwargs)
 
@@ -119,7 +120,7 @@ def test_contract(kind):
     assert again.id != e.id and (again.n_out, again.size, again.crop, again.args) == (e.n_out, e.size, e.crop, e.args)
     again.load_state_dict(e.state_dict())
     assert again.id == e.id and torch.equal(again(x), v)
-    if kind != 'full_clip':
+    if kind not in ('full_clip', 'mobilenet'):            # a random MobileNetV3 says some 1e-9, which is zero in half precision
         half = e.half()(x)
         assert half.dtype == torch.float32 and (half - v).abs().max() < .05*v.abs().max()
 
@@ -397,7 +398,7 @@ def test_weights_of_another_activation_are_refused(hub, name, tag, words):
     assert not hub
     for word in (tag, *words): assert word in str(e.value)
 
-@pytest.mark.parametrize('name', ['clip', 'imagebind', 'test_vit'])
+@pytest.mark.parametrize('name', ['clip', 'imagebind', 'test_vit', 'mobilenet_v3_large', 'ViT-B-16'])
 def test_offline(name):
     "The hub's own retries take most of a minute"
     start = time.monotonic()
@@ -439,7 +440,7 @@ bad = [(dict(pretrained=None), 'pretrained is None'), (dict(pretrained=3), 'pret
 bad_towers = [(dict(n_out=0), 'n_out is 0'), (dict(n_out=5.), 'n_out is 5.0'), (dict(reduce='pca'), "'pca'.*truncate"), (dict(vision=dict(depth=3)), 'depth.*image_size, patch_size'), (dict(vision=dict(width=0)), 'at least 1'), (dict(vision=dict(heads=True)), 'whole numbers'),
               (dict(vision=3), 'give a dict'), (dict(vision=SMALL | dict(heads=5)), 'width is 48 and heads is 5'), (dict(vision=SMALL | dict(image_size=33)), 'image_size is 33'), (dict(size=3), 'takes n_out, reduce, vision, not size')]
 
-@pytest.mark.parametrize('name', ['swatch', 'clip', 'imagebind', 'test_vit'])
+@pytest.mark.parametrize('name', ['swatch', 'clip', 'imagebind', 'test_vit', 'mobilenet_v3_large', 'mobilenetv2_tf', 'ViT-S-16'])
 @pytest.mark.parametrize('args, why', bad, ids=range(len(bad)))
 def test_bad_weights(name, args, why):
     with pytest.raises(FabricError, match=why): image_encoder(name, **args)
@@ -448,12 +449,11 @@ def test_bad_weights(name, args, why):
 def test_bad_sizes(args, why):
     with pytest.raises(FabricError, match=why): image_encoder('imagebind', False, **args)
 
-@pytest.mark.parametrize('name', ['swatch', 'test_vit', 'resnet18'])
-def test_no_arguments_for_others(name):
-    takes = 'no further arguments' if name == 'swatch' else 'data, out_indices, pooled, pad_type'
+@pytest.mark.parametrize('name, takes', dict(swatch='no further arguments', mobilenet_v3_large='no further arguments', mobilenetv2_tf='size', test_vit='data, out_indices, pooled, pad_type', RN50='tag').items())
+def test_no_arguments_for_others(name, takes):
     with pytest.raises(FabricError, match=f'takes {takes}, not n_out'): image_encoder(name, False, n_out=5)
 
-@pytest.mark.parametrize('name', ['swatch', 'clip', 'imagebind', 'test_vit'])
+@pytest.mark.parametrize('name', ['swatch', 'clip', 'imagebind', 'test_vit', 'mobilenet_v3_large', 'mobilenetv2_tf', 'ViT-S-16'])
 def test_pickles_are_not_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(dict(w=Thief()), 'a.pth'); (tmp_path/'b.pth').write_bytes(pickle.dumps(Thief())); (tmp_path/'folder').mkdir(); (tmp_path/'c.safetensors').write_bytes(b'<html>')
@@ -487,3 +487,209 @@ def test_odd_arguments_of_timm(args, why):
 def test_arguments_in_either_form_are_one():
     one, two = [image_encoder('test_resnet', dict(timm_state), data=dict(mean=f((.5,)*3)), out_indices=f((1, 2))) for timm_state in [image_encoder('test_resnet', False).body.state_dict()] for f in (tuple, list)]
     assert one.args == two.args and one.id == two.id
+
+# ---- MobileNets
+
+@pytest.fixture(scope='module')
+def large():
+    net = torchvision.models.mobilenet_v3_large()
+    net.load_state_dict(net.state_dict() | draw({n: tuple(p.shape) for n, p in net.named_parameters() if p.ndim > 1}))
+    return net.eval()
+
+@torch.no_grad()
+def test_mobilenet_is_torchvisions(large, tmp_path):
+    "All of it up to the pooled numbers, from every kind of file"
+    state, x = large.state_dict(), torch.rand(3, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    save_file(state, tmp_path/'whole.safetensors')
+    torch.save(dict(state_dict={f'mobilenet.{n}': t for n, t in state.items()} | {'classifier.0.weight': torch.ones(3), 'clip.logit_scale': torch.ones(())}, epoch=3, mode='hybrid'), tmp_path/'old.pth.tar')
+    for given in (state, tmp_path/'whole.safetensors', str(tmp_path/'old.pth.tar'), {n: t for n, t in state.items() if not n.startswith('classifier')}):
+        e = image_encoder('mobilenet_v3_large', given)
+        want = large.avgpool(large.features((x - torch.tensor([.485, .456, .406]).view(3, 1, 1))/torch.tensor([.229, .224, .225]).view(3, 1, 1))).flatten(1)
+        assert (e.n_out, e.size, e.licence, e.args) == (960, 224, '', {}) and off(e(x), want) < 1e-5
+    half = image_encoder('mobilenet_v3_large', {n: t.half() if t.is_floating_point() else t for n, t in state.items()})
+    assert torch.equal(half.body.features[7].block[1][0].weight, state['features.7.block.1.0.weight'].half().float())
+    with pytest.raises(CheckpointError, match='missing.*features.7.block.1.0.weight'): image_encoder('mobilenet_v3_large', {n: t for n, t in state.items() if n != 'features.7.block.1.0.weight'})
+    with pytest.raises(CheckpointError, match='shape'): image_encoder('mobilenet_v3_large', torchvision.models.mobilenet_v3_small().state_dict())
+
+def test_mobilenet_sees_photos_as_its_weights_did():
+    "The published weights' own account, but for the filter"
+    e, theirs = image_encoder('mobilenet_v3_large', False), torchvision.models.MobileNet_V3_Large_Weights.IMAGENET1K_V2.transforms()
+    assert e.mean.flatten().tolist() == pytest.approx(theirs.mean) and e.std.flatten().tolist() == pytest.approx(theirs.std)
+    img = Image.fromarray(photos(1, size=400)[0])
+    want = T.Compose([T.Resize(theirs.resize_size, T.InterpolationMode.BICUBIC), T.CenterCrop(theirs.crop_size), T.ToTensor()])(img)
+    assert torch.equal(e.prepare(img), want)
+
+def test_torchvision_weights_are_fetched_with_care(large, monkeypatch):
+    kind, asked = torchvision.models.MobileNet_V3_Large_Weights, []
+    def get(self, **kwargs): asked.append((self.name, socket.getdefaulttimeout(), kwargs)); return large.state_dict()
+    monkeypatch.setattr(kind, 'get_state_dict', get)
+    e, before = image_encoder('mobilenet_v3_large'), socket.getdefaulttimeout()
+    assert asked == [('IMAGENET1K_V2', 10, dict(progress=True, check_hash=True, weights_only=True))] and e.licence == 'BSD-3-Clause' and socket.getdefaulttimeout() == before
+    def fail(self, **kwargs): raise RuntimeError('invalid hash value')
+    monkeypatch.setattr(kind, 'get_state_dict', fail)
+    with pytest.raises(FabricError, match=r'mobilenet_v3_large weights could not be fetched \(invalid hash value\).*give a file'): image_encoder('mobilenet_v3_large')
+    assert socket.getdefaulttimeout() == before
+
+def test_mobilenet_of_tensorflow():
+    "A row for a timm network with arguments: cards and stored vectors of either spelling serve both"
+    with pytest.raises(FabricError, match='mobilenetv2_100_tfptq_fp16.pth'): image_encoder('mobilenetv2_tf')
+    e = image_encoder('mobilenetv2_tf', False, size=96)
+    spelt = image_encoder('mobilenetv2_100', e.body.net.state_dict(), pad_type='same', out_indices=(2, 3, 4), pooled=True, data=dict(img_size=96, mean=(.5,)*3, std=(.5,)*3, crop_pct=1., crop_mode='squash'))
+    assert spelt.id == e.id and encoder_card(e) == encoder_card(spelt) == encoder_card(encoder_from_card(encoder_card(e))) and (e.n_out, e.crop_mode) == (2176, 'squash')
+    for size in (8, 96., True):
+        with pytest.raises(FabricError, match='img_size'): image_encoder('mobilenetv2_tf', False, size=size)
+
+def test_real_mobilenet_of_tensorflow():
+    if not has_data('weights'): pytest.skip('weights is not here; set FABRIC_TOUCH_DATA to the folder that holds it')
+    e = image_encoder('mobilenetv2_tf', data_dir('weights')/'mobilenetv2_100_tfptq_fp16.pth')
+    assert (e.size, e.n_out, e.name) == (320, 2176, 'mobilenetv2_100') and e(torch.rand(1, 3, 320, 320)).isfinite().all()
+
+# ---- ids that vectors are stored under
+
+def test_ids_stay():
+    "Stored vectors and cards of users are found by them"
+    sizes = dict(image_size=32, patch_size=8, width=48, layers=2, heads=4)
+    w = {n: (torch.arange(t.numel()) % 17).reshape(t.shape)/16 - .5 for n, t in tower_body(TOWERS['clip'], sizes, 16).state_dict().items()}
+    def ids(name): return [image_encoder(name, w, n_out=n, vision=sizes).id for n in (16, 8)]
+    assert ids('clip') == ['clip-32-5d02933242b2', 'clip-32-94949b7b0e4e'] and ids('imagebind') == ['imagebind-32-5d02933242b2', 'imagebind-32-94949b7b0e4e']
+
+# ---- transformers' CLIP
+
+def small_transformers(seed=0):
+    from transformers import CLIPConfig, CLIPModel
+    model = CLIPModel(CLIPConfig(projection_dim=WIDE, text_config=dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=50, max_position_embeddings=8, bos_token_id=0, eos_token_id=49),
+                                 vision_config=dict(hidden_size=48, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4, image_size=32, patch_size=8)))
+    model.load_state_dict(draw(shapes(model.state_dict()), seed))
+    return model.eval()
+
+@torch.no_grad()
+@pytest.mark.parametrize('form', ['whole', 'old', 'prefix', 'vision', 'half', 'bare_last'])
+def test_the_tower_of_transformers(form, x, tmp_path):
+    "Current files, those of transformers before 4.31 with position_ids, inside a larger model, the image side alone"
+    model = small_transformers()
+    state, want = model.state_dict(), model.get_image_features(normalised(x)).pooler_output
+    vision = {n: t for n, t in state.items() if n.startswith('vis')}
+    larger = {'mobilenet.features.0.0.weight': torch.ones(3), 'classifier.0.weight': torch.ones(2)}
+    old = {'text_model.embeddings.position_ids': torch.arange(8)[None], 'vision_model.embeddings.position_ids': torch.arange(17)[None]}
+    tensors = dict(whole=state, old=old | state, prefix=larger | {f'clip.{n}': t for n, t in (old | state).items()}, vision=vision, half={n: t.half() for n, t in state.items()}, bare_last=dict(reversed(state.items())))[form]
+    torch.save(dict(state_dict=tensors), tmp_path/'w.pth')
+    e = image_encoder('clip', tmp_path/'w.pth', n_out=WIDE, vision=SMALL)
+    assert off(e(x), want) < (.05 if form == 'half' else 1e-5) and e.licence == ''
+    assert tower_sizes('clip', tensors)['n_out'] == WIDE and tower_sizes('clip', tensors)['vision'] | dict(heads=4) == SMALL
+    assert form == 'half' or image_encoder('clip', {f'visual.{n}': t for n, t in tower_state(tensors).items()}, n_out=WIDE, vision=SMALL).id == e.id, 'another kind of names, another id'
+
+def test_the_real_shapes_of_transformers(x):
+    "ViT-B/32 in full, vectors and names"
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    model = CLIPVisionModelWithProjection(CLIPVisionConfig()).eval()
+    for n, p in model.named_parameters(): p.data = (p.ndim == 1 and n.endswith('weight')) + torch.randn_like(p)*(.3 if p.ndim == 1 else p[0].numel()**-.5)
+    e, x = image_encoder('clip', model.state_dict()), torch.rand(3, 3, 224, 224)
+    with torch.no_grad(): assert off(e(x), model(normalised(x)).image_embeds) < 1e-4
+
+q = 'vision_model.encoder.layers.1.self_attn.{}'.format
+spoilt_names = dict(no_keys=(gone(q('k_proj.weight')), ['missing', 'transformer.resblocks.1.attn.in_proj_weight']), no_bias=(gone(q('v_proj.bias')), ['missing', 'resblocks.1.attn.in_proj_bias']), no_head=(gone('visual_projection.weight'), ['missing', "'proj'"]),
+    short=(lambda w: w | {q('q_proj.weight'): torch.ones(47, 48)}, ['in_proj_weight', '(143, 48)', '(144, 48)']), narrow=(lambda w: w | {q('q_proj.weight'): torch.ones(48, 47)}, ['missing', 'in_proj_weight']), flat=(lambda w: w | {q('q_proj.weight'): torch.ones(48)}, ['missing', 'in_proj_weight']),
+    extra=(lambda w: w | {'vision_model.gamma': torch.ones(3)}, ['not in the model', 'gamma']), flat_head=(lambda w: w | {'visual_projection.weight': torch.ones(48)}, ['proj', '(48,)']), text_only=(lambda w: {n: t for n, t in w.items() if not n.startswith('vis')}, ['missing', 'class_embedding']))
+
+@pytest.mark.parametrize('what', spoilt_names)
+def test_spoilt_transformers_are_named(what):
+    spoil, words = spoilt_names[what]
+    with pytest.raises(CheckpointError) as e: image_encoder('clip', spoil(small_transformers().state_dict()), n_out=WIDE, vision=SMALL)
+    for word in words: assert word in str(e.value)
+
+def test_either_tower_of_transformers():
+    state = small_transformers().state_dict()
+    text, image = transformers_state(state, 'text'), transformers_state(state)
+    assert shapes(text)['text_projection'] == (16, WIDE) and shapes(image)['proj'] == (48, WIDE) and not {'logit_scale', 'proj'} & {*text} and not {'logit_scale', 'text_projection', 'token_embedding.weight'} & {*image}
+    assert torch.equal(text['transformer.resblocks.1.attn.in_proj_bias'], torch.cat([state[f'text_model.encoder.layers.1.self_attn.{k}_proj.bias'] for k in 'qkv']))
+    assert transformers_state({'visual_projection.weight': torch.ones(2, 2)}) == {}
+    with pytest.raises(FabricError, match="unknown tower 'audio'"): transformers_state(state, 'audio')
+
+# ---- any CLIP of open_clip
+
+archs = dict(tiny_vit=dict(image_size=32, patch_size=8, width=48, layers=3, head_width=12), tiny_resnet=dict(image_size=64, layers=[1, 1, 1, 1], width=16, patch_size=None, head_width=32),
+             tiny_trunk=dict(image_size=160, timm_model_name='test_vit', timm_pool='', timm_proj='linear', timm_model_pretrained=True), tiny_coca=dict(image_size=32, patch_size=8, width=48, layers=2, head_width=12, attentional_pool=True, attn_pooler_heads=4, output_tokens=True))
+text_cfg = dict(context_length=8, vocab_size=50, width=16, heads=2, layers=3)
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    "Small architectures among open_clip's, with published weights; gives the whole model of a name"
+    from open_clip import factory, pretrained
+    look = dict(mean=(.5,)*3, std=(.25,)*3, resize_mode='squash', hf_hub='there/')
+    def whole(name, quick=False):
+        cfg = {k: v for k, v in archs[name].items() if k != 'timm_model_pretrained'}
+        torch.manual_seed(4)
+        model = open_clip.CLIP(WIDE, cfg, text_cfg, quick)
+        model.load_state_dict(model.state_dict() | draw({n: tuple(p.shape) for n, p in model.named_parameters()}))
+        return model.eval()
+    for name in archs:
+        monkeypatch.setitem(factory._MODEL_CONFIGS, name, dict(embed_dim=WIDE, vision_cfg=archs[name], text_cfg=text_cfg))
+        monkeypatch.setitem(pretrained._PRETRAINED, name, dict(openai=look | dict(quick_gelu=True), laion_x=dict(hf_hub='here/')))
+        save_file(whole(name).state_dict(), tmp_path/f'{name}.safetensors')
+    monkeypatch.setattr(open_clip, 'download_pretrained', lambda cfg, **kwargs: str(tmp_path/f'{whole.asked}.safetensors'))
+    return whole
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', archs)
+def test_towers_of_open_clip(name, tiny):
+    tiny.asked, x = name, torch.rand(3, 3, *[archs[name]['image_size']]*2, generator=torch.Generator().manual_seed(2))
+    for pretrained, quick in ((True, False), ('laion-x', False), ('openai', True), (tiny(name).state_dict(), False)):
+        e = image_encoder(name, pretrained)
+        want = tiny(name, quick).visual((x - e.mean)/e.std)
+        want = want[0] if isinstance(want, tuple) else want
+        assert off(e(x), want) < 1e-4 and e.n_out == WIDE and e.size == archs[name]['image_size']
+        assert e.args == dict(tag='openai' if quick else 'laion_x') and e.crop_mode == ('squash' if quick else 'center') and e.mean[0].item() == pytest.approx(.5 if quick else .48145466)
+        assert e.licence == ('' if isinstance(pretrained, dict) else 'MIT')
+        again = encoder_from_card(json.loads(json.dumps(encoder_card(e))))
+        again.load_state_dict(e.state_dict())
+        assert again.id == e.id and torch.equal(again(x), e(x)) and again.licence == e.licence
+
+@torch.no_grad()
+def test_whose_weights_a_file_holds(tiny, x):
+    "A file does not tell its activation; the tag does"
+    quick, e = tiny('tiny_vit', True), image_encoder('tiny_vit', tiny('tiny_vit').state_dict(), tag='openai')
+    assert off(e(x), quick.visual((x - .5)/.25)) < 1e-5 and off(image_encoder('tiny_vit', quick.state_dict())(x), e(x)) > .01
+    named = image_encoder('tiny_vit', {f'image.visual.{n}'.removeprefix('image.'): t for n, t in quick.visual.state_dict().items()}, tag='openai')
+    assert named.id == e.id
+
+def test_what_open_clip_cannot_give(tiny):
+    tiny.asked = 'tiny_resnet'
+    with pytest.raises(CheckpointError, match='do not fit'): image_encoder('tiny_vit')
+    for args, why in ((('ViT-S-16',), 'lists no published weights'), (('ViT-B-16', False, 'opnai'), "has no weights 'opnai'; choose from: openai"), (('ViT-B-16', 'opnai'), 'no such file of weights, nor published'), (('ViT-S-16', False, 'openai'), 'none are published'), (('tiny_vit', 'openai', 'laion_x'), "are not 'laion_x'")):
+        with pytest.raises(FabricError, match=why): image_encoder(*args[:2], **dict(zip(['tag'], args[2:])))
+    with pytest.raises(FabricError, match='has no weights'): encoder_from_card(dict(name='ViT-B-16', args=dict(tag=['x'])))
+
+def test_names_that_both_know_are_timms():
+    assert image_encoder('convnext_tiny', False).args == {} and image_encoder('convnext_tiny', False).n_out == 768
+    with pytest.raises(FabricError, match='for instance RN50x4'): image_encoder('RN50x')
+
+# ---- the last blocks
+
+def names(e, n=2): ids = {id(p): k for k, p in e.body.named_parameters()}; return {ids[id(p)] for p in last_blocks(e, n)}
+def starting(e, *begin): return {k for k, _ in e.body.named_parameters() if k.startswith(begin)}
+
+ends = dict(clip=dict(vision=SMALL), swatch={}, mobilenet_v3_large={}, test_vit={}, resnet18={}, mobilenetv2_tf=dict(size=64), caformer_s18={}, convnext_tiny={}, tiny_resnet={}, tiny_trunk={})
+blocks_of = dict(clip=('transformer.resblocks.1', 'transformer.resblocks.2', 'ln_post', 'proj'), swatch=('0.blocks.4.2', '0.blocks.5', '0.conv_head', '0.bn2', '1.'), mobilenet_v3_large=('features.15', 'features.16'), test_vit=None, resnet18=('layer4',), mobilenetv2_tf=('net.blocks.5.2', 'net.blocks.6', 'net.conv_head', 'net.bn2'),
+                 caformer_s18=('stages.3.blocks.1', 'stages.3.blocks.2', 'head'), convnext_tiny=('stages.3.blocks.1', 'stages.3.blocks.2', 'head'), tiny_resnet=('layer3.0', 'layer4', 'attnpool'), tiny_trunk=None)
+
+@pytest.mark.parametrize('name', ends)
+def test_last_blocks(name, tiny):
+    e = image_encoder(name, False, **ends[name])
+    if blocks_of[name]: assert names(e) == starting(e, *blocks_of[name])
+    else:
+        trunk = 'trunk.' if name == 'tiny_trunk' else ''
+        depth = max(int(k.removeprefix(trunk).split('.')[1]) for k in starting(e, trunk + 'blocks.'))
+        assert names(e) == starting(e, f'{trunk}blocks.{depth - 1}.', f'{trunk}blocks.{depth}.', trunk + 'norm', trunk + 'fc_norm', 'head')
+    assert len(last_blocks(e)) == len(names(e)) and names(e, 1) < names(e) and not any(p.requires_grad for p in e.parameters())
+    for n in (0, -1, 1.5, True, 99):
+        with pytest.raises(FabricError, match='blocks, give a whole number from 1'): last_blocks(e, n)
+
+def test_last_blocks_are_what_open_clip_unlocks():
+    e = encoder('clip')
+    e.body.lock(unlocked_groups=3)                                                # the projection, the last block with its norm, one more
+    assert names(e) == {k for k, p in e.body.named_parameters() if p.requires_grad}
+
+def test_no_blocks():
+    with pytest.raises(FabricError, match='has no blocks'): last_blocks(ImageEncoder(nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), 'flat', 4))
+    class Vectors(nn.Module): name = 'vectors'
+    with pytest.raises(FabricError, match="'vectors' has no blocks"): last_blocks(Vectors())
