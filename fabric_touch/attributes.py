@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['ATTRIBUTE_LOSSES', 'AttributeModel', 'attribute_model', 'AttributeLoss', 'one_of', 'attribute_activation', 'chosen',
-           'attribute_folds', 'Prepared', 'AttributeNames', 'EncodedAttributes', 'attribute_dls', 'macro_f1',
-           'attribute_learner', 'embed_photos', 'fit_probe', 'attribute_oof', 'attribute_report', 'attribute_probs',
-           'train_attributes', 'tune_attributes', 'save_attributes', 'load_attributes', 'AttributePrediction',
-           'predict_attributes', 'mobilenet_encoder']
+           'attribute_folds', 'AttributeNames', 'EncodedAttributes', 'attribute_dls', 'macro_f1', 'attribute_learner',
+           'embed_photos', 'fit_probe', 'attribute_oof', 'attribute_report', 'attribute_probs', 'train_attributes',
+           'tune_attributes', 'save_attributes', 'load_attributes', 'AttributePrediction', 'predict_attributes']
 
-# %% ../nbs/31_attributes.ipynb #4f176f36
+# %% ../nbs/31_attributes.ipynb #3e3675fb
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from sklearn.model_selection import GroupKFold
 from .core import FabricError, default_device, pick, seeded
 from .data import array_dls, as_photo, load_photo
 from .deepfashion import AttributeTable
-from .photos import small_photos
+from .photos import Prepared, small_photos
 from .multilabel import exclusive_scores, group_recall, summary, tune_thresholds
 from .colours import dominant_colours, plot_colours, _opaque
 from .plots import PALETTE, GREY, INK
@@ -156,20 +155,11 @@ def _own_fold(table):
     if not all(map(len, fold)): raise FabricError(f"the table has the parts {', '.join(map(str, parts.unique()))}, and training needs train and val; give fold=(train rows, validation rows), or take one part: table.part('train')")
     return fold
 
-# %% ../nbs/31_attributes.ipynb #fc019092
+# %% ../nbs/31_attributes.ipynb #6464b2e6
 def _varied(size):
     "Random crops of at least half the photo, and mirroring"
     from torchvision import transforms as T
     return T.Compose([T.RandomResizedCrop(size, (.5, 1.)), T.RandomHorizontalFlip()])
-
-class Prepared(DisplayedTransform):
-    "A photo as a square: varied in training, as the encoder prepares it in validation"
-    split_idx = None
-    def __init__(self, encoder, augment=None): self.square, self.augment, self.training = encoder.square, augment, False
-    def __call__(self, b, split_idx=None, **kwargs):
-        self.training = split_idx == 0 and self.augment is not None
-        return super().__call__(b, split_idx=split_idx, **kwargs)
-    def encodes(self, x:PILImage): return PILImage.create(self.augment(x) if self.training else self.square(x))
 
 # %% ../nbs/31_attributes.ipynb #233a64a6
 def _cuts(items, cut, fold, folder, size):
@@ -191,7 +181,7 @@ class AttributeNames(L):
 class EncodedAttributes(EncodedMultiCategorize):
     def decodes(self, o): return AttributeNames(one_hot_decode(o, self.vocab))
 
-# %% ../nbs/31_attributes.ipynb #be351cb9
+# %% ../nbs/31_attributes.ipynb #1eca7d4f
 def _rows(table, encoder, fold, cut, folder):
     "(rows of image and labels, (training rows, validation rows))"
     if encoder is None: raise FabricError("neither encoder nor vectors are given; the encoder says what photos must look like")
@@ -199,7 +189,7 @@ def _rows(table, encoder, fold, cut, folder):
     return [dict(image=p, y=v) for p,v in zip(images, [*y, *y[fold[0][:len(images) - len(y)]]])], fold
 
 def _photo_dls(rows, names, fold, encoder, augment=True, **kwargs):
-    prepared = Prepared(encoder, _varied(encoder.size) if augment is True else augment or None)
+    prepared = Prepared(encoder.square, _varied(encoder.size) if augment is True else augment or None)
     blocks = [TransformBlock(type_tfms=load_photo, item_tfms=prepared, batch_tfms=IntToFloatTensor), TransformBlock(type_tfms=EncodedAttributes(vocab=list(names)))]
     block = DataBlock(blocks, get_x=itemgetter('image'), get_y=itemgetter('y'), splitter=lambda o: tuple(map(list, fold)))
     return block.dataloaders(rows, bs=min(kwargs.get('bs', 32), len(fold[0])), num_workers=kwargs.get('num_workers', 0))
@@ -497,12 +487,3 @@ def plot(self:AttributePrediction,
     bars.spines[['top', 'right']].set_visible(False); bars.tick_params(labelsize=8, labelcolor=INK)
     plot_colours(self.colours, axs['colours'])
     return fig
-
-# %% ../nbs/31_attributes.ipynb #00766d42
-def mobilenet_encoder(
-    weights:str|Path, # File of MobileNetV2 weights as TensorFlow trained them, such as mobilenetv2_100_tfptq_fp16.pth
-    size:int=320, # Side of the squeezed photo in pixels
-)->nn.Module: # An `ImageEncoder`
-    "MobileNetV2 as it was found best for attributes: the whole photo squeezed, its own vector and the texture of three maps"
-    return image_encoder('mobilenetv2_100', weights, pad_type='same', out_indices=(2, 3, 4), pooled=True,
-                         data=dict(img_size=size, mean=(.5,)*3, std=(.5,)*3, crop_pct=1., crop_mode='squash'))

@@ -11,7 +11,7 @@ from timm.loss import AsymmetricLossMultiLabel
 from torch import nn
 from fabric_touch import attributes, checkpoints
 from fabric_touch.attributes import (ATTRIBUTE_LOSSES, AttributeLoss, AttributeModel, AttributeNames, AttributePrediction, Prepared, attribute_activation, attribute_dls, attribute_folds, attribute_learner,
-                                     attribute_model, attribute_oof, attribute_probs, attribute_report, chosen, embed_photos, fit_probe, load_attributes, macro_f1, mobilenet_encoder, one_of,
+                                     attribute_model, attribute_oof, attribute_probs, attribute_report, chosen, embed_photos, fit_probe, load_attributes, macro_f1, one_of,
                                      predict_attributes, save_attributes, train_attributes)
 from fabric_touch.core import FabricError, data_dir, has_data, seeded
 from fabric_touch.data import load_photo
@@ -324,7 +324,7 @@ def test_variation_in_training_only(table, kept):
     torch.testing.assert_close(torch.Tensor(steady), torch.stack([enc.prepare(f) for f in files]), atol=1e-6, rtol=0)
     a, b = (torch.cat([b[0] for b in found(dls.valid)]) for _ in range(2))
     assert torch.equal(a, b)
-    both = [(i, Prepared(enc, augment=lambda img: img.resize((SIZE, SIZE)).convert('L').convert('RGB'))) for i in (0, 1)]
+    both = [(i, Prepared(enc.square, augment=lambda img: img.resize((SIZE, SIZE)).convert('L').convert('RGB'))) for i in (0, 1)]
     grey, own = (np.asarray(p(load_photo(files[0]), split_idx=i)) for i,p in both)
     assert (grey[..., 0] == grey[..., 1]).all() and (own == np.asarray(enc.square(load_photo(files[0])))).all()
 
@@ -751,7 +751,7 @@ def test_real_photos_beat_the_majority(monkeypatch):
         if not has_data(name): pytest.skip(f'{name} is not here; set FABRIC_TOUCH_DATA to the folder that holds it')
     monkeypatch.setattr(attributes, 'fit_probe', partial(fit_probe, steps=100))
     table = read_fine(data_dir('deepfashion_fine')).take(range(200))
-    enc = mobilenet_encoder(data_dir('weights')/'mobilenetv2_100_tfptq_fp16.pth', 96)
+    enc = image_encoder('mobilenetv2_tf', data_dir('weights')/'mobilenetv2_100_tfptq_fp16.pth', size=96)
     assert (enc.size, enc.crop_mode, enc.n_out) == (96, 'squash', 1280 + 2*(32 + 96 + 320))
     model = train_attributes(table, enc)
     scores = pd.DataFrame(model.card['scores']['rows'], columns=model.card['scores']['columns']).query('group == "mean"').set_index(['metric', 'model']).value
