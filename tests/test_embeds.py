@@ -1,12 +1,12 @@
 "The embedding store: nothing lost, nothing doubled, nothing believed that was damaged."
-import os, random, signal, subprocess, sys, time
+import os, random, signal, subprocess, sys, threading, time
 
 import numpy as np, pytest, torch
 from PIL import Image
 from torch import nn
 from fabric_touch import embeds, core
 from fabric_touch.core import FabricError
-from fabric_touch.embeds import EmbeddingStore, embed, picture_digest
+from fabric_touch.embeds import EmbeddingStore, embed, embed_all, picture_digest
 
 def digest(i): return f'{i:032x}'
 def digests(*r): return [digest(i) for i in range(*r)]
@@ -378,6 +378,161 @@ def test_bar_only_when_it_takes_long(monkeypatch, capsys):
         seen.clear(); out = []
         for o in core.paced(list(range(n)), progress): out.append(o); clock[0] += cost
         assert (out, seen) == (list(range(n)), want)
+
+# ---- several encoders, one decode
+
+class Dark(Toy):
+    id = 'darkest'
+    def __call__(self, x): self.batches.append(len(x)); return x.amin((2, 3))
+
+def stored(folder, e): return EmbeddingStore(folder, e.id, e.n_out)
+
+@pytest.fixture
+def decoded(monkeypatch):
+    "How often each photo was decoded"
+    from collections import Counter
+    from fabric_touch import data
+    seen, real = Counter(), data.load_photo
+    def load_photo(path, size=None): seen[os.path.basename(path)] += 1; return real(path, size)
+    monkeypatch.setattr(data, 'load_photo', load_photo)
+    return seen
+
+@pytest.mark.parametrize('n_workers', [0, 1, 2, 5])
+def test_two_encoders_as_each_alone(tmp_path, photos, decoded, n_workers):
+    a, b = Toy(), Dark()
+    found = embed_all([a, b], photos, tmp_path/'s', bs=4, n_workers=n_workers)
+    assert set(decoded.values()) == {1} and len(decoded) == 6 and found.rows.tolist() == list(range(6)) and not len(found.bad)
+    for v, e in zip(found.vectors, (Toy(), Dark())): assert torch.equal(v, embed(e, photos, bs=4)) and e.batches == a.batches == [4, 2]
+    decoded.clear()
+    again = embed_all([Dark(), Toy()], photos[::-1], tmp_path/'s', n_workers=n_workers)
+    assert torch.equal(again.vectors[1], found.vectors[0].flip(0)) and not decoded
+
+def test_known_to_some(tmp_path, photos, decoded):
+    embed(Toy(), photos[:4], stored(tmp_path/'s', Toy)); embed(Dark(), photos[2:5], stored(tmp_path/'s', Dark))
+    decoded.clear()
+    a, b = Toy(), Dark()
+    found = embed_all([a, b], photos, tmp_path/'s')
+    assert (a.prepared, b.prepared) == (2, 3) and sorted(decoded) == ['0.png', '1.png', '4.png', '5.png'] and set(decoded.values()) == {1}
+    for v, e in zip(found.vectors, (Toy(), Dark())): assert torch.equal(v, embed(e, fabrics(6)))
+
+def test_bad_ones_are_left_out_and_told(tmp_path, photos):
+    cut, text, gone = (photos[0].with_name(n) for n in ('cut.png', 'text.png', 'gone.png'))
+    cut.write_bytes(photos[0].read_bytes()[:90]); text.write_bytes(b'no photo')
+    items = [cut, photos[0], photos[1], gone, text, photos[2], cut, None, photos[1], fabrics(6)[3], photos[4]]
+    e = Toy()
+    found = embed_all([e, Dark()], items, tmp_path/'s', bs=3, skip_bad=True)
+    assert found.rows.tolist() == [1, 2, 5, 8, 9, 10] and found.bad.row.tolist() == [0, 3, 4, 6, 7] and e.batches == [3, 2]       # whole batches
+    for why, word in zip(found.bad.why, ('cut.png', 'no such file', 'text.png', 'cut.png', 'a picture is')): assert word in why
+    assert torch.equal(found.vectors[0], embed(Toy(), fabrics(6)[[0, 1, 2, 1, 3, 4]]))
+    assert torch.equal(embed_all([Toy(), Dark()], items, tmp_path/'s', skip_bad=True).vectors[1], found.vectors[1])
+    with pytest.raises(FabricError, match='gone.png'): embed_all([Toy()], items, tmp_path/'t')
+    with pytest.raises(FabricError, match='cut.png'): embed_all([Toy()], [*photos[:5], cut, text], tmp_path/'t', bs=2)
+    assert len(stored(tmp_path/'t', Toy)) == 4                                    # what was stored stays
+    nothing = embed_all([Toy()], [cut, gone], skip_bad=True)
+    assert nothing.vectors[0].shape == (0, 3) and nothing.bad.row.tolist() == [0, 1] and not len(nothing.rows)
+    assert list(embed_all([Toy()], []).bad) == ['row', 'why']
+
+def test_an_encoders_own_fault_is_no_bad_photo(photos):
+    with pytest.raises(FabricError, match='0.png: could not be prepared .ZeroDivisionError'): embed_all([but(prepare=lambda s, o: 1/0)], photos, skip_bad=True)
+    with pytest.raises(FabricError, match='picture 0: could not be prepared'): embed_all([but(prepare=lambda s, o: 1/0)], fabrics(3))
+    with pytest.raises(FabricError, match='0.png: the encoder gave NaN'): embed_all([but(__call__=lambda s, x: x.mean((2, 3))*float('nan'))], photos, skip_bad=True)
+    for e, kw, why in [(Toy(), {}, 'give a list'), ([], {}, 'give a list'), ([Toy()], dict(n_workers=-1), 'n_workers is -1'), ([Toy()], dict(n_workers=None), 'n_workers'), ([Toy()], dict(bs=True), 'bs is'), ([but(draft=True)], {}, 'must also say size')]:
+        with pytest.raises(FabricError, match=why): embed_all(e, photos, **kw)
+
+def test_order_with_uneven_work():
+    class Uneven(Toy):
+        def prepare(self, img): time.sleep(.02*(int(np.asarray(img)[0, 0, 0]) % 3)); return super().prepare(img)
+    assert torch.equal(embed(Uneven(), fabrics(30), bs=4, n_workers=4), embed(Toy(), fabrics(30), bs=4, n_workers=0))
+
+def test_gradients_are_off_in_threads():
+    class Grad(Net):
+        def prepare(self, img): assert not torch.is_grad_enabled(); return super().prepare(img)*self.body[0].bias.new_ones(1)
+    assert not embed(Grad(), fabrics(3)).requires_grad
+
+def workers(): return [t for t in threading.enumerate() if t.name.startswith('ThreadPool')]
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, FabricError, MemoryError])
+def test_no_thread_is_left(tmp_path, error):
+    before = workers()
+    class Stops(Toy):
+        def __call__(self, x):
+            if self.batches: raise error('stop')
+            return super().__call__(x)
+    s = EmbeddingStore(tmp_path, Toy.id, 3)
+    with pytest.raises(error): embed(Stops(), fabrics(50), s, bs=4)
+    assert len(s) == 4 and workers() == before
+    embed(Toy(), fabrics(50), s, bs=4)
+    assert len(s) == 50 and workers() == before
+
+def test_no_more_than_a_batch_ahead():
+    class Counts(Toy):
+        def __call__(self, x): most.append(self.prepared - sum(self.batches)); time.sleep(.05); most.append(self.prepared - sum(self.batches)); return super().__call__(x)
+    most = []
+    embed(Counts(), fabrics(60), bs=5, n_workers=3)
+    assert 5 <= max(most) <= 5 + 5 + 1
+
+def test_reduced_only_where_asked(tmp_path, decoded):
+    big = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(big).resize((1600, 1200), Image.BICUBIC).save(tmp_path/'a.jpg'); Image.fromarray(big).save(tmp_path/'b.png')
+    class Sees(Toy):
+        def prepare(self, img): self.sizes.append(img.size); return super().prepare(img)
+    def sees(**kw): e = but(**kw, prepare=Sees.prepare); e.__class__ = type('Sees', (Sees,), kw); e.sizes = []; return e
+    whole, half, less = sees(), sees(draft=True, size=500), sees(draft=True, size=130, crop=.5)
+    same = sees(draft=True, size=400)
+    embed_all([whole, half, less, same], [tmp_path/'a.jpg', tmp_path/'b.png', Image.open(tmp_path/'a.jpg')], n_workers=0)
+    assert whole.sizes == [(1600, 1200), (80, 60), (1600, 1200)] and half.sizes == same.sizes == [(800, 600), (80, 60), (1600, 1200)] and less.sizes[0] == (400, 300)
+    assert decoded['a.jpg'] == 3                          # whole, at a half for two, at a quarter
+
+both = """
+import os, sys
+sys.path.insert(0, {tests!r})
+import test_embeds as t
+folder, photos = sys.argv[1:3]
+found = t.embed_all([t.Toy(), t.Dark()], sorted(t.os.path.join(photos, n) for n in t.os.listdir(photos)), folder, bs=3)
+print(found.vectors[0].sum().item(), found.vectors[1].sum().item())
+"""
+
+def test_two_processes_embed(tmp_path):
+    (tmp_path/'photos').mkdir()
+    for i, a in enumerate(fabrics(40)): Image.fromarray(a).save(tmp_path/'photos'/f'{i:02}.png')
+    code = both.format(tests=os.path.dirname(os.path.abspath(__file__)))
+    ps = [subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, str(tmp_path/'s'), str(tmp_path/'photos')], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = {p.communicate(timeout=120)[0] for p in ps}
+    assert [p.returncode for p in ps] == [0, 0] and len(said) == 1
+    for e in (Toy, Dark): assert len(stored(tmp_path/'s', e)) == 40
+    found = embed_all([Toy(), Dark()], fabrics(40), bs=3)
+    assert said == {f'{found.vectors[0].sum().item()} {found.vectors[1].sum().item()}\n'}
+
+@pytest.mark.skipif(os.name != 'posix', reason='signals')
+def test_ctrl_c(tmp_path):
+    code = both.format(tests=os.path.dirname(os.path.abspath(__file__))).replace('folder, photos', "t.Toy.prepare = lambda s, o: (print('x', flush=True), t.time.sleep(.2), t.torch.zeros(3, 2, 2))[2]\nfolder, photos")
+    (tmp_path/'photos').mkdir()
+    for i, a in enumerate(fabrics(60)): Image.fromarray(a).save(tmp_path/'photos'/f'{i:02}.png')
+    p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, str(tmp_path/'s'), str(tmp_path/'photos')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p.stdout.readline()
+    p.send_signal(signal.SIGINT)
+    start, err = time.monotonic(), p.communicate(timeout=60)[1]
+    assert p.returncode and 'KeyboardInterrupt' in err and time.monotonic() - start < 5
+
+@pytest.mark.stress
+def test_memory_is_flat(tmp_path):
+    "1,000 photos of a megapixel need no more memory than 200"
+    code = """
+import sys, resource, numpy as np, torch
+from PIL import Image
+sys.path.insert(0, {tests!r})
+import test_embeds as t
+from pathlib import Path
+folder, n = Path(sys.argv[1]), int(sys.argv[2])
+t.embed(t.Toy(), [folder/'0.jpg'])
+start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+t.embed(t.Toy(), [folder/f'{{i}}.jpg' for i in range(n)])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)
+""".format(tests=os.path.dirname(os.path.abspath(__file__)))
+    img = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)).resize((1200, 900), Image.BICUBIC)
+    for i in range(1000): img.putpixel((0, 0), (i % 256, i//256, 0)); img.save(tmp_path/f'{i}.jpg', comment=str(i))
+    few, many = (int(subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(tmp_path), str(n)], capture_output=True, text=True, check=True).stdout) for n in (200, 1000))
+    assert many < few + 30_000, (few, many)                # kilobytes
 
 @pytest.mark.stress
 def test_a_million_vectors(tmp_path):
