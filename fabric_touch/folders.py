@@ -203,17 +203,17 @@ def make_folders(
             if i < copies: img.resize((3*size//4,)*2).save(tmp/c/f'{i:04d}_copy.jpg', quality=90)
     return read_folders(folder)
 
-# %% ../nbs/05e_folders.ipynb #f63b2d89
+# %% ../nbs/05e_folders.ipynb #18e7b295
 class LookEncoder:
     "The perceptual hash of a photo, as an encoder"
-    id, n_out, size, low, middle = 'look/1', 100, 64, 20, .95
+    id, n_out, draft, size, grid, low, middle = 'look/1', 100, True, 256, 64, 20, .95     # 256 pixels are enough of a large photo
     @property
     def n_bits(self): return self.low**2 - 1       # of one hash; there are two
     def prepare(self, img): # float (2, 64, 64)
         import torch
         grey, (w, h) = img.convert('L'), img.size
         boxes = [(w*m, h*m, w - w*m, h - h*m) for m in (0, (1 - self.middle)/2)]
-        return torch.from_numpy(np.stack([np.asarray(grey.resize((self.size,)*2, Image.Resampling.BILINEAR, box=b), np.float32) for b in boxes]))
+        return torch.from_numpy(np.stack([np.asarray(grey.resize((self.grid,)*2, Image.Resampling.BILINEAR, box=b), np.float32) for b in boxes]))
     def __call__(self, x): # (b, 2, 64, 64) to (b, 100)
         import torch
         waves = dctn(np.asarray(x.cpu(), np.float32), axes=(2, 3), norm='ortho')[..., :self.low, :self.low].reshape(len(x), 2, -1)[..., 1:]
