@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PHOTO_SUFFIXES', 'ALIKE', 'photo_files', 'ClassTable', 'read_folders', 'class_table', 'make_folders', 'LookEncoder',
-           'look_distances', 'alike', 'split_classes', 'alike_table', 'tell_alike']
+           'look_distances', 'alike', 'like_any', 'split_classes', 'alike_table', 'tell_alike']
 
 # %% ../nbs/05e_folders.ipynb #e983e552
 import colorsys, os, re, unicodedata
@@ -277,6 +277,18 @@ def alike(
         new = group[a+i] != group[b+j]
         if new.any(): group = _join(group, a[new]+i, b[new]+j)
     return pd.factorize(group[at.reshape(-1)])[0]
+
+# %% ../nbs/05e_folders.ipynb #27f35650
+def like_any(
+    hashes, # (n, 100), of `LookEncoder`
+    others, # (m, 100)
+    block:int=2048, # Photos compared at a time
+)->np.ndarray: # (n,) of bool
+    "Which photos are near-duplicates of one of the others"
+    res = np.zeros(len(hashes), bool)
+    for i in range(0, len(hashes), block):
+        for j in range(0, len(others), block): res[i:i+block] |= (look_distances(hashes[i:i+block], others[j:j+block]) <= ALIKE).any(1)
+    return res
 
 # %% ../nbs/05e_folders.ipynb #d30b23da
 def split_classes(

@@ -8,7 +8,7 @@ __all__ = ['MODES', 'BACKBONES', 'hybrid_encoders', 'HybridHead', 'HybridModel',
            'save_hybrid', 'load_hybrid', 'load_old', 'TrainOptions', 'KeepLast', 'TellEpoch', 'thaw', 'zero_shot_probs',
            'plot_steps', 'Trained', 'train', 'Evaluation', 'evaluate', 'sort_images']
 
-# %% ../nbs/32_hybrid.ipynb #289ef2ee
+# %% ../nbs/32_hybrid.ipynb #ac8fff74
 import hashlib, json, math, shutil, sys, zlib
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -19,7 +19,7 @@ from fastai.vision.all import *
 from .core import FabricError, cache_dir, default_device, paced, pick, seeded, whole_file
 from .data import array_dls, as_photo, load_photo
 from .plots import GREY, INK, PALETTE, plot_swatches, save_figure
-from .folders import ClassTable, LookEncoder, alike, photo_files, read_folders, split_classes, tell_alike
+from .folders import ClassTable, LookEncoder, alike, like_any, photo_files, read_folders, split_classes, tell_alike
 from .classes import class_scores, class_score_table, report_text, write_report
 from .filing import Sorting, check_folder
 from .photos import Prepared
@@ -50,7 +50,7 @@ class HybridHead(nn.Sequential):
     def __init__(self, n_in, n_out, n_hidden=512, p=.5):
         super().__init__(nn.Linear(n_in, n_hidden), nn.BatchNorm1d(n_hidden), nn.ReLU(), nn.Dropout(p), nn.Linear(n_hidden, n_out))
 
-# %% ../nbs/32_hybrid.ipynb #e01faeb1
+# %% ../nbs/32_hybrid.ipynb #f1d5a468
 def _sized(x, size):
     "Photos (b, 3, h, w) at the size of an encoder"
     return x if x.shape[-2:] == (size, size) else F.interpolate(x, (size, size), mode='bicubic', antialias=True).clamp(0, 1)
@@ -61,9 +61,11 @@ class HybridModel(nn.Module):
         super().__init__()
         if (found := tuple(encoders)) != (want := pick(MODES, mode, 'mode')): raise FabricError(f"mode {mode!r} has the backbones {', '.join(want)}; given are {', '.join(found) or 'none'}")
         self.encoders, self.classes, self.mode, self.card = nn.ModuleDict(encoders), tuple(classes), mode, {}
+        if isinstance(classes, str) or not all(isinstance(c, str) and c for c in self.classes) or len({*self.classes}) < max(2, len(self.classes)): raise FabricError(f"the classes are {str(classes)[:80]}; give two or more different names")
         self.n_in = sum(e.n_out for e in encoders.values())
         self.head = HybridHead(self.n_in, len(self.classes))
         for k in ('seen', 'judged'): self.register_buffer(k, torch.zeros(0, 16, dtype=torch.uint8))     # digests of the photos it was trained on, and of those its epoch was chosen by
+        self.register_buffer('looks', torch.zeros(0, LookEncoder.n_out, dtype=torch.uint8))    # of the photos it was trained on
         self.register_buffer('words', torch.zeros(0, 0))                       # (classes, n): class names as CLIP's text tower has them, for zero-shot
     def features(self, *photos):
         photos = photos*len(self.encoders) if len(photos) == 1 else photos
@@ -96,7 +98,7 @@ class PhotoView(nn.Module):
         return self.encoder.prepare(_varied(img, math.ceil(self.size/self.crop), rng))
     def forward(self, x): return self.encoder(x)
 
-# %% ../nbs/32_hybrid.ipynb #2a48ff16
+# %% ../nbs/32_hybrid.ipynb #bd2b5fbb
 @dataclass
 class HybridData:
     "Photos of classes with their vectors, and which of them train"
@@ -105,6 +107,7 @@ class HybridData:
     groups:np.ndarray    # (n,) equal for photos that are nearly the same
     fold:tuple           # (train rows, validation rows)
     digests:list         # (n,) of the files' contents
+    looks:torch.Tensor   # (n, 100) hashes by which near-duplicates are known
     def __len__(self): return len(self.table)
     def __repr__(self):
         return (f'{len(self)} photos of {len(self.table.classes)} classes: {len(self.fold[0])} train, {len(self.fold[1])} validate'
@@ -129,7 +132,7 @@ def embed_table(
     look, *parts = found.vectors
     return table, look, torch.stack([torch.cat(parts[i:i+len(encoders)], 1) for i in range(0, len(parts), len(encoders))])
 
-# %% ../nbs/32_hybrid.ipynb #650261a4
+# %% ../nbs/32_hybrid.ipynb #3f46ae9c
 def read_hybrid(
     data_dir:str|Path, # A folder with a folder per class; or a `ClassTable`
     encoders:dict, # Backbone to `ImageEncoder`
@@ -142,9 +145,10 @@ def read_hybrid(
     if type(views) is not int or not 0 <= views <= 100: raise FabricError(f"views is {views!r}; give a whole number from 0 to 100")
     table = data_dir if isinstance(data_dir, ClassTable) else read_folders(data_dir, max_samples, seed)
     table, look, vectors = embed_table(table, encoders, store, views)
+    if lost := [c for c,n in table.counts().items() if not n]: raise FabricError(f"no photo of {', '.join(map(ascii, lost))} can be read; the first left out: {'; '.join(table.left_out.why[:1])}; mend them or take the class away")
     groups = alike(look)
     fold = split_classes(table.targets(), groups, seed=seed, names=table.classes)
-    return HybridData(table, vectors, groups, fold, [picture_digest(p) for p in table.items.image])
+    return HybridData(table, vectors, groups, fold, [picture_digest(p) for p in table.items.image], look.to(torch.uint8))
 
 # %% ../nbs/32_hybrid.ipynb #2974b67f
 def hybrid_dls(
@@ -161,7 +165,7 @@ def hybrid_dls(
     dls.vocab, dls.data = data.table.classes, data
     return dls
 
-# %% ../nbs/32_hybrid.ipynb #48268deb
+# %% ../nbs/32_hybrid.ipynb #c7033bc6
 def _shaken(img, size): return _varied(img, size, np.random.default_rng(random.getrandbits(32)))
 
 def photo_dls(
@@ -171,7 +175,7 @@ def photo_dls(
     num_workers:int=0, # Processes that decode
 )->DataLoaders:
     "DataLoaders of the photos themselves, training ones varied: a batch for each backbone"
-    photo = lambda e: TransformBlock(type_tfms=partial(load_photo, size=math.ceil(e.size/e.crop)), item_tfms=Prepared(e.square, partial(_shaken, size=e.size)), batch_tfms=IntToFloatTensor)
+    photo = lambda e: TransformBlock(type_tfms=[partial(load_photo, size=math.ceil(e.size/e.crop)), Prepared(e.square, partial(_shaken, size=e.size))], batch_tfms=IntToFloatTensor)   # not item_tfms: those of both blocks become one
     block = DataBlock([*map(photo, encoders.values()), CategoryBlock(vocab=list(data.table.classes), sort=False)], n_inp=len(encoders),
                       get_x=[itemgetter('image')]*len(encoders), get_y=itemgetter('label'), splitter=lambda o: tuple(map(list, data.fold)))
     dls = block.dataloaders(data.table.items.to_dict('records'), bs=min(bs, len(data.fold[0])), num_workers=num_workers)
@@ -183,7 +187,7 @@ class ClassLoss(CrossEntropyLossFlat):
     "Cross-entropy; classes may come as numbers of any kind"
     def __call__(self, pred, y, **kwargs): return super().__call__(pred, y.long(), **kwargs)
 
-# %% ../nbs/32_hybrid.ipynb #edfd6e22
+# %% ../nbs/32_hybrid.ipynb #6329b53b
 class HybridLearner(Learner):
     "A Learner that takes and shows photos, also where it learns from stored vectors"
     def predict(self, item, **kwargs):
@@ -197,7 +201,7 @@ class HybridLearner(Learner):
         data = self.dls.data
         rows = np.asarray(data.fold[ds_idx])
         rows = (np.random.permutation(rows) if shuffle else rows)[:max_n]
-        probs = class_probs(self.model, data.vectors[0, rows])
+        probs = class_probs(self.model, list(data.table.items.image.iloc[rows]))       # not the stored vectors: the backbones may be tuned
         titles = [f'{a}\n{"✓" if a == b else "✗"} {b} {p:.0%}' for a,b,p in zip(data.table.items.label.iloc[rows], (self.model.classes[i] for i in probs.argmax(1)), probs.max(1))]
         return plot_swatches([np.asarray(as_photo(p).resize((160, 160))) for p in data.table.items.image.iloc[rows]], titles)
 
@@ -214,18 +218,21 @@ def class_probs(
     try: return torch.cat([model.eval().head(x.to(device)).float().softmax(1).cpu() for x in items.split(4096)]).numpy()
     finally: model.train(training)
 
-# %% ../nbs/32_hybrid.ipynb #225cf50e
-def _own_photos(dls, model):
-    "Refuse DataLoaders whose batches the backbones cannot read"
+# %% ../nbs/32_hybrid.ipynb #f91d3e13
+def _own_photos(dls):
+    "Refuse DataLoaders whose batches cannot be learned from"
+    if not isinstance(dls, DataLoaders): raise FabricError(f"a {type(dls).__name__} was given; give DataLoaders of photos, or the folder itself")
     if not hasattr(dls, 'vocab'): raise FabricError("these DataLoaders have no vocab; give photos of classes, as ImageDataLoaders.from_folder makes them, or the folder itself")
     if any(isinstance(t, Normalize) for t in dls.after_batch.fs): raise FabricError("these DataLoaders normalise, and the backbones do that themselves; leave Normalize out")
-    x = dls.one_batch()[0]
+    if not len(dls.train) or dls.train.bs < 2: raise FabricError(f"{len(dls.train_ds)} photos make {len(dls.train)} batches of {dls.train.bs}; BatchNorm needs at least one, of at least 2")
+    x, *_, y = dls.one_batch()
+    if y.ndim != 1: raise FabricError(f"the labels are {tuple(y.shape)}; give one class for each photo")
     if x.ndim != 4 or x.shape[1] != 3: raise FabricError(f"the batches are {tuple(x.shape)}; give photos (b, 3, h, w)")
 
-# %% ../nbs/32_hybrid.ipynb #4e0aab5e
+# %% ../nbs/32_hybrid.ipynb #dbb3ac70
 @delegates(fit_learner, but='cls')
 def hybrid_learner(
-    dls, # DataLoaders, a `HybridData`, or a folder with a folder per class
+    dls, # DataLoaders, a `HybridData`, a `ClassTable`, or a folder with a folder per class
     mode:str='hybrid', # A name of `MODES`
     encoders:dict=None, # Backbone to `ImageEncoder`; those of `hybrid_encoders` if not given
     store:str|Path=None, # Folder of stored vectors, where a folder is read; in memory if not given
@@ -234,10 +241,11 @@ def hybrid_learner(
 )->HybridLearner:
     "A Learner for a folder of classes: frozen backbones, a fresh head"
     encoders = encoders or hybrid_encoders(mode)
-    if isinstance(dls, (str, Path)): dls = read_hybrid(dls, encoders, store)
+    if isinstance(dls, (str, Path, ClassTable)): dls = read_hybrid(dls, encoders, store)
     if isinstance(dls, HybridData): dls = hybrid_dls(dls, bs)
+    if not hasattr(dls, 'data'): _own_photos(dls)
     model = HybridModel(encoders, dls.vocab, mode)
-    if not hasattr(dls, 'data'): _own_photos(dls, model)
+    if hasattr(dls, 'data') and (n := dls.data.vectors.shape[2]) != model.n_in: raise FabricError(f"the vectors have {n} numbers and these backbones give {model.n_in}; give the encoders that made them")
     return _learner(dls, model, **kwargs)
 
 def _learner(dls, model, **kwargs): return fit_learner(dls, model, ClassLoss(), cls=HybridLearner, **(dict(metrics=accuracy, wd=0.) | kwargs))
@@ -253,25 +261,27 @@ def save_hybrid(
                  n_in=model.n_in, n_hidden=model.head[0].out_features, n_seen=len(model.seen), n_judged=len(model.judged), n_words=model.words.shape[1])
     return save_checkpoint(folder, model, model.card | card | facts)
 
-# %% ../nbs/32_hybrid.ipynb #fbb4413a
+# %% ../nbs/32_hybrid.ipynb #e44f1f5b
 def _from_card(card):
     "An untrained model of the shape that a card describes"
     try:
+        if not isinstance(card['classes'], list): raise TypeError(f"classes {str(card['classes'])[:80]}")
         model = HybridModel({b: encoder_from_card(e) for b,e in card['encoders'].items()}, card['classes'], card['mode'])
         if model.n_in != card['n_in'] or model.head[0].out_features != card['n_hidden']: raise TypeError(f"n_in {card['n_in']}, n_hidden {card['n_hidden']}")
-        model.seen, model.judged = (torch.zeros(card[k], 16, dtype=torch.uint8) for k in ('n_seen', 'n_judged'))
-        model.words = torch.zeros(len(model.classes)*bool(card['n_words']), card['n_words'])
+        model.seen, model.judged = (torch.empty(card[k], 16, dtype=torch.uint8) for k in ('n_seen', 'n_judged'))     # no memory is touched if the weights do not fit
+        model.looks = torch.empty(card['n_seen'], LookEncoder.n_out, dtype=torch.uint8)
+        model.words = torch.empty(len(model.classes)*bool(card['n_words']), card['n_words'])
     except FabricError: raise
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as e: raise CheckpointError(f"card.json does not describe a hybrid model ({type(e).__name__}: {e}); it needs what save_hybrid writes") from e
     return model
 
-# %% ../nbs/32_hybrid.ipynb #70ee8d4a
+# %% ../nbs/32_hybrid.ipynb #26a9037d
 def load_hybrid(
     path:str|Path, # Folder of a checkpoint, or an old `.pth.tar`
     **expect # What the card must say, for instance mode='clip'
 )->HybridModel: # In evaluation mode; its card is `model.card`
     "Load a hybrid model, or say what does not fit"
-    if Path(path).is_file() and Path(path).name not in ('model.safetensors', 'card.json'): return load_old(path, **expect)
+    if isinstance(path, (str, Path)) and os.path.isfile(path) and Path(path).name not in ('model.safetensors', 'card.json'): return load_old(path, **expect)
     model, card = load_checkpoint(path, _from_card, kind='hybrid', **expect)
     model.card = card
     return model.eval().requires_grad_(False)
@@ -329,7 +339,7 @@ class TrainOptions:
     seed:int=0                # Of samples, split and training
     resume:bool=False         # Go on after a stop, to the same result
 
-# %% ../nbs/32_hybrid.ipynb #7f33a197
+# %% ../nbs/32_hybrid.ipynb #c953fb0a
 _LOWEST = dict(epochs=1, batch_size=2, max_samples=2, patience=0, ft_epochs=1, views=0, seed=0)
 
 @patch
@@ -339,6 +349,7 @@ def check(self:TrainOptions):
     for k,low in _LOWEST.items():
         v = getattr(self, k)
         if not (k == 'max_samples' and v is None) and (type(v) is not int or v < low): raise FabricError(f"{k} is {v!r}; give a whole number, at least {low}")
+    if self.seed >= 2**63: raise FabricError(f"seed is {self.seed}; give one below 2**63")
     for k in ('lr', 'ft_lr'):
         v = getattr(self, k)
         if not (isinstance(v, (int, float)) and 0 < v < math.inf): raise FabricError(f"{k} is {v!r}; give a number above 0")
@@ -349,28 +360,48 @@ def backbones(self:TrainOptions):
     weights = lambda w: True if w is None else False if w == 'random' else w
     return hybrid_encoders(self.mode, self.mobilenet, self.clip, weights(self.mobilenet_weights), weights(self.clip_weights))
 
-# %% ../nbs/32_hybrid.ipynb #efba3add
+# %% ../nbs/32_hybrid.ipynb #f11623bc
 _FREE = ('output_dir', 'store', 'resume')      # what may differ when a training goes on
 
+def _config(o): return Path(o.output_dir)/f'config_{o.mode}.json', {k: v for k,v in asdict(o).items() if k not in _FREE}
+
+def _check_place(output_dir, data_dir):
+    "Refuse a folder that cannot be written, or that would count as a class later on"
+    out = Path(output_dir).absolute()
+    there = next(p for p in (out, *out.parents) if os.path.exists(p))
+    if not there.is_dir() or not os.access(there, os.W_OK): raise FabricError(f"{output_dir} cannot be written; give another output_dir")
+    if Path(os.path.realpath(data_dir)) in (real := Path(os.path.realpath(out)), *real.parents): raise FabricError(f"{output_dir} lies in {data_dir}, where every folder is a class; give an output_dir outside of it")
+
+def _check_same(o):
+    "Refuse to go on with a training that had other options"
+    config, mine = _config(o)
+    if not (o.resume and config.exists()): return
+    try: theirs = dict(json.loads(config.read_text()))
+    except (OSError, ValueError, TypeError) as e: raise FabricError(f"{config} cannot be read ({e}); give another output_dir") from e
+    other = [f'{k} {theirs.get(k)!r} there and {v!r} now' for k,v in mine.items() if theirs.get(k) != v]
+    if other: raise FabricError(f"{config}: the training to go on with had other options: {', '.join(other)}; give the same, or start anew without resume")
+
+# %% ../nbs/32_hybrid.ipynb #79b75aec
+def _drop(state):
+    "Remove the state of a training; no kill leaves half of it under its name"
+    gone = state.with_name(f'{state.name}.gone')
+    shutil.rmtree(gone, ignore_errors=True)
+    if state.exists(): os.replace(state, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
 def _begin(o):
-    "The folder of a training's state, after the options are written down; or an error if they are not those of the training to go on with"
-    out, mine = Path(o.output_dir), {k: v for k,v in asdict(o).items() if k not in _FREE}
-    config, state = out/f'config_{o.mode}.json', out/f'.training_{o.mode}'
+    "Write the options down and give the folder of the training's state"
+    config, mine = _config(o)
+    out, state = config.parent, config.parent/f'.training_{o.mode}'
     try:
-        if o.resume and config.exists():
-            theirs = json.loads(config.read_text())
-            other = [f'{k} {theirs.get(k)!r} there and {v!r} now' for k,v in mine.items() if theirs.get(k) != v]
-            if other: raise FabricError(f"{config}: the training to go on with had other options: {', '.join(other)}; give the same, or start anew without resume")
-        elif state.exists():
-            print(f'{out}: an unfinished training is left behind and begun anew (resume goes on with it)')
-            shutil.rmtree(state)
+        if state.exists() and not o.resume: print(f'{out}: an unfinished training is left behind and begun anew (resume goes on with it)')
+        if not o.resume: _drop(state)
+        for p in out.glob(f'.checkpoint_{o.mode}_*.tmp'): shutil.rmtree(p, ignore_errors=True)     # begun by one that was killed
         with whole_file(config) as tmp: tmp.write_text(json.dumps(mine, indent=1, ensure_ascii=False))
-    except (OSError, ValueError, AttributeError) as e:
-        if isinstance(e, FabricError): raise
-        raise FabricError(f"{out} cannot be written, or its {config.name} is damaged ({e}); give another output_dir") from e
+    except OSError as e: raise FabricError(f"{out} cannot be written ({e}); give another output_dir") from e
     return state
 
-# %% ../nbs/32_hybrid.ipynb #ccef9155
+# %% ../nbs/32_hybrid.ipynb #4a3c8ddd
 class KeepLast(Callback):
     "Remember the last epoch's weights before the best are loaded"
     order = 59    # before KeepBest
@@ -387,16 +418,19 @@ class TellEpoch(Callback):
 
 def _clones(model, names):
     state = model.state_dict()
-    return {k: state[k].clone() for k in names}
+    return {k: state[k].clone() for k in names if '.' in k}      # of the parts; digests and words are the model's own
 
-# %% ../nbs/32_hybrid.ipynb #05264597
+# %% ../nbs/32_hybrid.ipynb #b5efb650
 def _fit(model, dls, o, state, step):
     "(history, weights of the last epoch, best validation loss) of one step; the model ends with its best"
     digest = zlib.crc32(repr(([*map(int, dls.data.fold[0])], dls.data.digests, dls.data.table.classes)).encode())
     shown = sys.stdout.isatty() or 'ipykernel' in sys.modules
     learn = _learner(dls, model, patience=o.patience, cbs=[KeepLast(), KeepState(state/step, tag=f'{step} photos {digest:08x}'), *[TellEpoch(step)]*(not shown)])
-    with nullcontext() if shown else learn.no_bar(), nullcontext() if shown else learn.no_logging(): learn.fit_one_cycle(*((o.epochs, o.lr) if step == 'head' else (o.ft_epochs, o.ft_lr)))
-    return history(learn).assign(step=step), learn.keep_last.state, learn.keep_best.best
+    n, lr, name = (o.epochs, o.lr, 'lr') if step == 'head' else (o.ft_epochs, o.ft_lr, 'ft_lr')
+    with nullcontext() if shown else learn.no_bar(), nullcontext() if shown else learn.no_logging(): learn.fit_one_cycle(n, lr)
+    last, best = learn.keep_last.state, learn.keep_best.best
+    if not (math.isfinite(best) and all(v.isfinite().all() for v in last.values())): raise FabricError(f"losses or weights became infinite or NaN with {name}={lr}; give a lower one")
+    return history(learn).assign(step=step), last, best
 
 def thaw(
     model:HybridModel, # Its backbones learn from now on
@@ -425,7 +459,7 @@ def _train_steps(model, data, o, state):
     with seeded(o.seed): more, last = _fine_tune(model, data, o, state)
     return pd.concat([rows, more], ignore_index=True), last
 
-# %% ../nbs/32_hybrid.ipynb #3c351998
+# %% ../nbs/32_hybrid.ipynb #37a5ffaa
 def _words(model, o):
     "(class names through CLIP's text tower, or none; why not)"
     if 'clip' not in model.encoders or o.clip_weights == 'random': return model.words, ''
@@ -440,7 +474,7 @@ def zero_shot_probs(
 )->np.ndarray: # (n, classes)
     "What CLIP says of photos from the names of the classes alone"
     n = model.encoders['clip'].n_out
-    return np.asarray(zero_shot(vectors[:, -n:], model.words))
+    return np.asarray(zero_shot(vectors[:, -n:], model.words.cpu()))
 
 def _valid_scores(model, data, o):
     "Scores of the validation part beside its baselines"
@@ -450,7 +484,7 @@ def _valid_scores(model, data, o):
     if model.words.numel(): models['zero-shot'] = zero_shot_probs(model, vectors)
     return class_scores(models, y[valid], model.classes, y[train], data.groups[valid])
 
-# %% ../nbs/32_hybrid.ipynb #2dbeb7bb
+# %% ../nbs/32_hybrid.ipynb #26cf29cf
 def plot_steps(
     rows:pd.DataFrame, # epoch, train_loss, valid_loss, accuracy, step
 )->plt.Figure:
@@ -460,7 +494,7 @@ def plot_steps(
     for ax,columns in zip(axs, (('train_loss', 'valid_loss'), ('accuracy',))):
         for c,color in zip(columns, (GREY, PALETTE[0]) if len(columns) > 1 else PALETTE): ax.plot(x, rows[c], color=color, marker='.', label=dict(train_loss='training', valid_loss='validation', accuracy='validation')[c])
         thawed = np.flatnonzero(rows.step == 'fine_tune')
-        if len(thawed): ax.axvline(thawed[0] + .5, color=INK, lw=.8, ls='--'); ax.text(thawed[0] + .6, ax.get_ylim()[1], 'blocks thawed', fontsize=8, va='top', color=INK)
+        if len(thawed): ax.axvline(thawed[0] + .5, color=INK, lw=.8, ls='--', label='blocks thawed')
         ax.set(xlabel='epoch', ylabel='loss' if len(columns) > 1 else 'accuracy')
         ax.xaxis.get_major_locator().set_params(integer=True); ax.spines[['top', 'right']].set_visible(False)
     axs[0].legend(frameon=False, fontsize=8)
@@ -513,7 +547,7 @@ def _finish(model, data, o, rows, last):
     _write_lists(out, data, rows)
     return Trained(model, _save_both(model, last, out, _card(o, data, rows), rows, scores), rows, scores, data)
 
-# %% ../nbs/32_hybrid.ipynb #c993fa89
+# %% ../nbs/32_hybrid.ipynb #6eb423ee
 def train(
     data_dir:str|Path, # Folder with a folder of photos per class
     **options # As in `TrainOptions`
@@ -521,14 +555,16 @@ def train(
     "Train the hybrid classifier on a folder of classes and save it"
     o = TrainOptions(str(data_dir), **options).check()
     table = read_folders(o.data_dir, o.max_samples, o.seed)
-    state, encoders = _begin(o), o.backbones()
+    _check_place(o.output_dir, o.data_dir); _check_same(o)
+    encoders = o.backbones()
     data = read_hybrid(table, encoders, o.store or cache_dir()/'vectors', views=o.views, seed=o.seed)
     print(data)
     with seeded(o.seed): model = HybridModel(encoders, data.table.classes, o.mode)
     model.to(default_device())
     model.seen, model.judged = (torch.tensor([list(bytes.fromhex(data.digests[i])) for i in rows], dtype=torch.uint8) for rows in data.fold)
-    res = _finish(model, data, o, *_train_steps(model, data, o, state))
-    shutil.rmtree(state, ignore_errors=True)
+    model.looks = data.looks[data.fold[0]]
+    res = _finish(model, data, o, *_train_steps(model, data, o, state := _begin(o)))
+    _drop(state)
     return res
 
 @patch
@@ -558,7 +594,17 @@ def _unseen(table, model, everything):
     return np.flatnonzero(~known), (f"{(~known).sum()} photos are scored" + f", {chose.sum()} of which its best epoch was chosen by"*bool(chose.any())
                                     + f"; {known.sum()} that the model was trained on are left out"*bool(known.any()))
 
-# %% ../nbs/32_hybrid.ipynb #fa133200
+# %% ../nbs/32_hybrid.ipynb #0ff9efde
+def _train_y(model):
+    "Class numbers of the training part as the card counts them, for the baselines; None if it does not"
+    split = model.card.get('split')
+    if split is None: return None
+    counts, k = split.get('per_class') if isinstance(split, dict) else None, len(model.classes)
+    if not (isinstance(counts, list) and len(counts) == k and all(type(n) is int and n >= 0 for n in counts) and 0 < sum(counts) == len(model.seen)):
+        raise CheckpointError(f"card.json: split.per_class is {str(counts)[:80]}; there must be {k} whole numbers that sum to the {len(model.seen)} photos of the training")
+    return np.repeat(np.arange(k), counts)
+
+# %% ../nbs/32_hybrid.ipynb #3d4cdfdf
 def evaluate(
     data_dir:str|Path, # Folder with a folder of photos per class
     checkpoint:str|Path, # Folder of a checkpoint, or an old `.pth.tar`
@@ -569,21 +615,23 @@ def evaluate(
 )->Evaluation:
     "Score a hybrid model on a folder of classes: report, confusion, calibration, worst mistakes"
     model = load_hybrid(checkpoint).to(default_device())
+    _check_place(output_dir, data_dir)
     table = read_folders(data_dir, classes=model.classes)
     rows, said = _unseen(table, model, all)
     table, look, vectors = embed_table(table.take(rows), dict(model.encoders.items()), store or cache_dir()/'vectors', bs=batch_size)
     models, y = {model.mode: class_probs(model, vectors[0])}, table.targets()
     if model.words.numel(): models['zero-shot'] = zero_shot_probs(model, vectors[0])
-    title = f'{model.mode} model, {said}' + f'; {len(table.left_out)} files left out'*bool(len(table.left_out))
-    counts = model.card.get('split', {}).get('per_class')
-    how = dict(clusters=alike(look), train_y=None if counts is None else np.repeat(np.arange(len(counts)), counts))
+    near = int(like_any(look, model.looks.cpu()).sum())
+    title = f'{model.mode} model, {said}' + f'; {near} of the scored ones are nearly the same as one it was trained on'*bool(near) + f'; {len(table.left_out)} files left out'*bool(len(table.left_out))
+    how = dict(clusters=alike(look), train_y=_train_y(model))
     paths = write_report(output_dir, list(table.items.image), y, models[model.mode], model.classes, models=models, title=title, **how)
     scores = class_scores(models, y, model.classes, **how)
     return Evaluation(report_text(y, models[model.mode], model.classes, scores=scores, title=title), scores, paths)
 
-# %% ../nbs/32_hybrid.ipynb #a3133881
-def _check_sort(classes, threshold, others_dir):
+# %% ../nbs/32_hybrid.ipynb #b91bdf69
+def _check_sort(classes, threshold, others_dir, bs):
     "Refuse what would go wrong, before any photo is read"
+    if type(bs) is not int or bs < 1: raise FabricError(f"the batch size is {bs!r}; give a whole number, at least 1")
     if not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1): raise FabricError(f"threshold is {threshold!r}; give a probability from 0 to 1")
     for name in (*classes, others_dir): check_folder(name)
     if others_dir in classes: raise FabricError(f"others_dir is {others_dir!r}, which is a class of the model; give another name")
@@ -602,7 +650,7 @@ def _sort(files, model, sorting, folder_of, bs):
         sorting.put(files[i], folder_of(name, sure), predicted=name, probability=round(sure, 4))
     sorting.flush()
 
-# %% ../nbs/32_hybrid.ipynb #4d517ba4
+# %% ../nbs/32_hybrid.ipynb #aa162778
 def sort_images(
     input_dir:str|Path, # Folder of photos, and of folders of them
     output_dir:str|Path, # Where the folders of classes go
@@ -613,7 +661,7 @@ def sort_images(
 )->Sorting: # What was done, a row per file
     "Put photos into folders by their class"
     bs, model = kwargs.pop('bs', 32), load_hybrid(checkpoint).to(default_device())
-    _check_sort(model.classes, threshold, others_dir)
+    _check_sort(model.classes, threshold, others_dir, bs)
     photos, others = photo_files(input_dir, skip=[output_dir])
     about = dict(model=_digest(model), threshold=threshold, others_dir=others_dir)
     with Sorting(output_dir, about=about, facts=('predicted', 'probability'), **kwargs) as sorting:
