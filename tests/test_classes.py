@@ -264,7 +264,7 @@ def test_kinds_of_arrays(kind):
 
 # --- pictures ---
 
-@pytest.mark.parametrize('k', [2, 10, 100, 300])
+@pytest.mark.parametrize('k', [2, 10, 100, pytest.param(300, marks=pytest.mark.stress)])
 def test_confusion_at_any_size(k):
     rng = np.random.default_rng(0)
     y = rng.integers(k, size=1500)

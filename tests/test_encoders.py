@@ -106,7 +106,9 @@ def encoder(kind, pretrained=False, **kwargs): name, args = kinds[kind]; return 
 
 def test_every_encoder_has_its_contract(): assert set(ENCODERS) <= {n for n, _ in kinds.values()}
 
-@pytest.mark.parametrize('kind', kinds)
+SLOW = ('resnet', 'siglip')       # open_clip's towers at full size
+
+@pytest.mark.parametrize('kind', [pytest.param(k, marks=pytest.mark.stress) if k in SLOW else k for k in kinds])
 def test_contract(kind):
     e = encoder(kind)
     x = torch.stack([e.prepare(p) for p in photos(3)])
