@@ -582,17 +582,21 @@ class Evaluation:
     files:dict # Name to path of what was written
     def __repr__(self): return self.text
 
-# %% ../nbs/32_hybrid.ipynb #c90047e5
+# %% ../nbs/32_hybrid.ipynb #6f6d45fc
+def _among(table, digests): return table.items.digest.isin({bytes(d).hex() for d in digests.cpu().numpy()}).to_numpy()
+
 def _unseen(table, model, everything):
-    "(rows to score, what is said of it)"
-    seen, judged = ({bytes(d).hex() for d in digests.cpu().numpy()} for digests in (model.seen, model.judged))
-    digests = [picture_digest(p) for p in table.items.image]
-    known, chose = (np.array([d in some for d in digests]) for some in (seen, judged))
-    if not len(seen): return np.arange(len(table)), f"all {len(table)} photos are scored; the checkpoint does not say which it was trained on"
-    if everything: return np.arange(len(table)), f"all {len(table)} photos are scored, {known.sum()} of which the model was trained on: these scores flatter"
-    if known.all(): raise FabricError(f"the model was trained on each of the {len(table)} photos, so none is left to score; give others, or score them all the same with all=True (--all)")
-    return np.flatnonzero(~known), (f"{(~known).sum()} photos are scored" + f", {chose.sum()} of which its best epoch was chosen by"*bool(chose.any())
-                                    + f"; {known.sum()} that the model was trained on are left out"*bool(known.any()))
+    "The photos to score"
+    seen = _among(table, model.seen)
+    if len(table) and seen.all() and not everything: raise FabricError(f"the model was trained on each of the {len(table)} photos, so none is left to score; give others, or score them all the same with all=True (--all)")
+    return table if everything else table.take(~seen)
+
+def _said(table, model, n):
+    "What the scores rest on, where n photos that trained were left out"
+    seen, chose = (_among(table, d).sum() for d in (model.seen, model.judged))
+    if not len(model.seen): return f"all {len(table)} photos are scored; the checkpoint does not say which it was trained on"
+    if seen: return f"all {len(table)} photos are scored, {seen} of which the model was trained on: these scores flatter"
+    return f"{len(table)} photos are scored" + f", {chose} of which its best epoch was chosen by"*bool(chose) + f"; {n} that the model was trained on are left out"*bool(n)
 
 # %% ../nbs/32_hybrid.ipynb #0ff9efde
 def _train_y(model):
@@ -604,7 +608,7 @@ def _train_y(model):
         raise CheckpointError(f"card.json: split.per_class is {str(counts)[:80]}; there must be {k} whole numbers that sum to the {len(model.seen)} photos of the training")
     return np.repeat(np.arange(k), counts)
 
-# %% ../nbs/32_hybrid.ipynb #3d4cdfdf
+# %% ../nbs/32_hybrid.ipynb #d8777eca
 def evaluate(
     data_dir:str|Path, # Folder with a folder of photos per class
     checkpoint:str|Path, # Folder of a checkpoint, or an old `.pth.tar`
@@ -617,12 +621,14 @@ def evaluate(
     model = load_hybrid(checkpoint).to(default_device())
     _check_place(output_dir, data_dir)
     table = read_folders(data_dir, classes=model.classes)
-    rows, said = _unseen(table, model, all)
-    table, look, vectors = embed_table(table.take(rows), dict(model.encoders.items()), store or cache_dir()/'vectors', bs=batch_size)
+    table.items['digest'] = [picture_digest(p) for p in table.items.image]
+    todo = _unseen(table, model, all)
+    n = len(table) - len(todo)
+    table, look, vectors = embed_table(todo, dict(model.encoders.items()), store or cache_dir()/'vectors', bs=batch_size)
     models, y = {model.mode: class_probs(model, vectors[0])}, table.targets()
     if model.words.numel(): models['zero-shot'] = zero_shot_probs(model, vectors[0])
     near = int(like_any(look, model.looks.cpu()).sum())
-    title = f'{model.mode} model, {said}' + f'; {near} of the scored ones are nearly the same as one it was trained on'*bool(near) + f'; {len(table.left_out)} files left out'*bool(len(table.left_out))
+    title = f'{model.mode} model, {_said(table, model, n)}' + f'; {near} of the scored ones are nearly the same as one it was trained on'*bool(near) + f'; {len(table.left_out)} files left out'*bool(len(table.left_out))
     how = dict(clusters=alike(look), train_y=_train_y(model))
     paths = write_report(output_dir, list(table.items.image), y, models[model.mode], model.classes, models=models, title=title, **how)
     scores = class_scores(models, y, model.classes, **how)
