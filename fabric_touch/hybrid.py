@@ -420,14 +420,16 @@ def _clones(model, names):
     state = model.state_dict()
     return {k: state[k].clone() for k in names if '.' in k}      # of the parts; digests and words are the model's own
 
-# %% ../nbs/32_hybrid.ipynb #b5efb650
+# %% ../nbs/32_hybrid.ipynb #1f931ee0
 def _fit(model, dls, o, state, step):
     "(history, weights of the last epoch, best validation loss) of one step; the model ends with its best"
-    digest = zlib.crc32(repr(([*map(int, dls.data.fold[0])], dls.data.digests, dls.data.table.classes)).encode())
+    digest = zlib.crc32(dls.data.vectors.numpy().tobytes(), zlib.crc32(repr(([*map(int, dls.data.fold[0])], dls.data.digests, dls.data.table.classes)).encode()))
     shown = sys.stdout.isatty() or 'ipykernel' in sys.modules
     learn = _learner(dls, model, patience=o.patience, cbs=[KeepLast(), KeepState(state/step, tag=f'{step} photos {digest:08x}'), *[TellEpoch(step)]*(not shown)])
     n, lr, name = (o.epochs, o.lr, 'lr') if step == 'head' else (o.ft_epochs, o.ft_lr, 'ft_lr')
-    with nullcontext() if shown else learn.no_bar(), nullcontext() if shown else learn.no_logging(): learn.fit_one_cycle(n, lr)
+    try:
+        with nullcontext() if shown else learn.no_bar(), nullcontext() if shown else learn.no_logging(): learn.fit_one_cycle(n, lr)
+    except FabricError as e: raise FabricError(str(e).rpartition('\n\t')[2]) from e      # fastai puts a line of its own before it
     last, best = learn.keep_last.state, learn.keep_best.best
     if not (math.isfinite(best) and all(v.isfinite().all() for v in last.values())): raise FabricError(f"losses or weights became infinite or NaN with {name}={lr}; give a lower one")
     return history(learn).assign(step=step), last, best
