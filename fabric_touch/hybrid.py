@@ -529,7 +529,7 @@ def _save_both(model, last, out, card, rows, scores):
     model.load_state_dict(keep, strict=False)
     return best
 
-# %% ../nbs/32_hybrid.ipynb #4fd4d561
+# %% ../nbs/32_hybrid.ipynb #40ab0b9a
 @dataclass
 class Trained:
     "What `train` gives"
@@ -549,7 +549,12 @@ def _finish(model, data, o, rows, last):
     _write_lists(out, data, rows)
     return Trained(model, _save_both(model, last, out, _card(o, data, rows), rows, scores), rows, scores, data)
 
-# %% ../nbs/32_hybrid.ipynb #6eb423ee
+def _few_steps(data, o, enough=300):
+    "A hint where the head will see too few batches to learn from"
+    batches = max(1, len(data.vectors)*len(data.fold[0])//o.batch_size)
+    if batches*o.epochs < enough*.6: yield f'{batches*o.epochs} batches in all are few for a head to learn from; with so few photos give more epochs: epochs={math.ceil(enough/batches)}, patience=0'
+
+# %% ../nbs/32_hybrid.ipynb #00d9d671
 def train(
     data_dir:str|Path, # Folder with a folder of photos per class
     **options # As in `TrainOptions`
@@ -560,7 +565,7 @@ def train(
     _check_place(o.output_dir, o.data_dir); _check_same(o)
     encoders = o.backbones()
     data = read_hybrid(table, encoders, o.store or cache_dir()/'vectors', views=o.views, seed=o.seed)
-    print(data)
+    print(data, *_few_steps(data, o), sep='\n')
     with seeded(o.seed): model = HybridModel(encoders, data.table.classes, o.mode)
     model.to(default_device())
     model.seen, model.judged = (torch.tensor([list(bytes.fromhex(data.digests[i])) for i in rows], dtype=torch.uint8) for rows in data.fold)
