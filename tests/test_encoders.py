@@ -558,6 +558,7 @@ def test_ids_stay():
 # ---- transformers' CLIP
 
 def small_transformers(seed=0):
+    pytest.importorskip('transformers')
     from transformers import CLIPConfig, CLIPModel
     model = CLIPModel(CLIPConfig(projection_dim=WIDE, text_config=dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=50, max_position_embeddings=8, bos_token_id=0, eos_token_id=49),
                                  vision_config=dict(hidden_size=48, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4, image_size=32, patch_size=8)))
@@ -582,6 +583,7 @@ def test_the_tower_of_transformers(form, x, tmp_path):
 
 def test_the_real_shapes_of_transformers(x):
     "ViT-B/32 in full, vectors and names"
+    pytest.importorskip('transformers')
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
     model = CLIPVisionModelWithProjection(CLIPVisionConfig()).eval()
     for n, p in model.named_parameters(): p.data = (p.ndim == 1 and n.endswith('weight')) + torch.randn_like(p)*(.3 if p.ndim == 1 else p[0].numel()**-.5)

@@ -95,9 +95,14 @@ def test_options_have_their_names_and_defaults(command):
     for k, v in STATED[command.__name__].items(): assert k in given and given[k] == v, (k, given.get(k))
     p = subprocess.run([BIN/command.__name__, '--help'], capture_output=True, text=True, timeout=100, env=dict(os.environ, COLUMNS='200'))
     assert p.returncode == 0
-    for k in given: assert re.search(rf'^ *--{k}\b.*\w{{3}}', p.stdout, re.M), k
+    for k in given: assert re.search(rf'^ *--{k}\b', p.stdout, re.M), k
+    for k, v in given.items(): assert v is None or v is False or f'(default: {v})' in ' '.join(p.stdout.split()), k
 
 def run(*args, **kwargs): return subprocess.run([BIN/args[0], *map(str, args[1:])], capture_output=True, text=True, timeout=200, env=dict(os.environ, OMP_NUM_THREADS='1'), **kwargs)
+
+def test_a_hyphen_is_an_underscore(tmp_path):
+    p = run('ft_sort', '--input-dir', tmp_path/'no-such_place', f'--output-dir={tmp_path/"a-b"}', '--checkpoint', tmp_path/'none')
+    assert p.returncode == 1 and p.stderr.startswith(f'ft_sort: {tmp_path/"none"}'), p.stderr
 
 def test_ft_train_as_a_process(room, folder, done, quick):
     p = run('ft_train', '--data_dir', folder, '--mode', 'mobilenet', '--mobilenet', 'swatch', '--epochs', '4', '--store', room/'vectors', '--output_dir', room/'process')
@@ -574,6 +579,7 @@ def test_a_checkpoint_elsewhere(done, folder, tmp_path):
 def old():
     "The modules of the earlier version at their real sizes, with random weights"
     from torchvision.models import mobilenet_v3_large
+    pytest.importorskip('transformers')
     from transformers import CLIPConfig, CLIPModel
     with seeded(3):
         parts = dict(mobilenet=mobilenet_v3_large().eval(), clip=CLIPModel(CLIPConfig()).eval())

@@ -21,6 +21,7 @@ def whole(quick=True, width=128, heads=2, seed=0, **text):
     return draw(open_clip.CLIP(16, dict(image_size=32, patch_size=8, width=64, layers=2, head_width=16), dict(width=width, heads=heads, layers=3) | text, quick_gelu=quick), seed)
 
 def transformers_clip():
+    pytest.importorskip('transformers')
     from transformers import CLIPConfig, CLIPModel
     return draw(CLIPModel(CLIPConfig(projection_dim=16, text_config=dict(hidden_size=128, intermediate_size=512, num_hidden_layers=3, num_attention_heads=2), vision_config=dict(hidden_size=64, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8))))
 
