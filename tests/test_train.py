@@ -207,7 +207,7 @@ def kill_at(tmp_path, whole, dice, n=3):
     weights, card, said = finish(folder, tmp_path/'out', seed_after(folder))
     assert weights == whole[0] and card == whole[1] and len(said) < lines
 
-def test_killed_at_any_moment(tmp_path, uninterrupted): kill_at(tmp_path, uninterrupted, random.Random(1))
+def test_killed_at_any_moment(tmp_path, uninterrupted): kill_at(tmp_path, uninterrupted, random.Random(1), 2)
 
 @pytest.mark.stress
 def test_killed_at_twenty_moments(tmp_path, uninterrupted):
