@@ -8,8 +8,8 @@ __all__ = ['MODES', 'BACKBONES', 'hybrid_encoders', 'HybridHead', 'HybridModel',
            'save_hybrid', 'load_hybrid', 'load_old', 'TrainOptions', 'KeepLast', 'TellEpoch', 'thaw', 'zero_shot_probs',
            'plot_steps', 'Trained', 'train', 'Evaluation', 'evaluate', 'sort_images']
 
-# %% ../nbs/32_hybrid.ipynb #ac8fff74
-import hashlib, json, math, shutil, sys, zlib
+# %% ../nbs/32_hybrid.ipynb #00974b9f
+import json, math, shutil, sys, zlib
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,10 +20,10 @@ from .core import FabricError, cache_dir, default_device, paced, pick, seeded, w
 from .data import array_dls, as_photo, load_photo
 from .plots import GREY, INK, PALETTE, plot_swatches, save_figure
 from .folders import ClassTable, LookEncoder, alike, like_any, photo_files, read_folders, split_classes, tell_alike
-from .classes import class_scores, class_score_table, report_text, write_report
+from .classes import class_scores, class_score_table, write_report, _class_names
 from .filing import Sorting, check_folder
 from .photos import Prepared
-from .checkpoints import CheckpointError, load_checkpoint, load_weights, safe_torch_load, save_checkpoint
+from .checkpoints import CheckpointError, file_sha256, load_checkpoint, load_weights, safe_torch_load, save_checkpoint
 from .embeds import embed_all, picture_digest
 from .train import KeepState, changing, fit_learner, history
 from .encoders import encoder_card, encoder_from_card, image_encoder, last_blocks, tower_sizes
@@ -50,7 +50,7 @@ class HybridHead(nn.Sequential):
     def __init__(self, n_in, n_out, n_hidden=512, p=.5):
         super().__init__(nn.Linear(n_in, n_hidden), nn.BatchNorm1d(n_hidden), nn.ReLU(), nn.Dropout(p), nn.Linear(n_hidden, n_out))
 
-# %% ../nbs/32_hybrid.ipynb #f1d5a468
+# %% ../nbs/32_hybrid.ipynb #e146d324
 def _sized(x, size):
     "Photos (b, 3, h, w) at the size of an encoder"
     return x if x.shape[-2:] == (size, size) else F.interpolate(x, (size, size), mode='bicubic', antialias=True).clamp(0, 1)
@@ -60,8 +60,7 @@ class HybridModel(nn.Module):
     def __init__(self, encoders, classes, mode='hybrid'):
         super().__init__()
         if (found := tuple(encoders)) != (want := pick(MODES, mode, 'mode')): raise FabricError(f"mode {mode!r} has the backbones {', '.join(want)}; given are {', '.join(found) or 'none'}")
-        self.encoders, self.classes, self.mode, self.card = nn.ModuleDict(encoders), tuple(classes), mode, {}
-        if isinstance(classes, str) or not all(isinstance(c, str) and c for c in self.classes) or len({*self.classes}) < max(2, len(self.classes)): raise FabricError(f"the classes are {str(classes)[:80]}; give two or more different names")
+        self.encoders, self.classes, self.mode, self.card = nn.ModuleDict(encoders), _class_names(classes), mode, {}
         self.n_in = sum(e.n_out for e in encoders.values())
         self.head = HybridHead(self.n_in, len(self.classes))
         for k in ('seen', 'judged'): self.register_buffer(k, torch.zeros(0, 16, dtype=torch.uint8))     # digests of the photos it was trained on, and of those its epoch was chosen by
@@ -615,7 +614,7 @@ def _train_y(model):
         raise CheckpointError(f"card.json: split.per_class is {str(counts)[:80]}; there must be {k} whole numbers that sum to the {len(model.seen)} photos of the training")
     return np.repeat(np.arange(k), counts)
 
-# %% ../nbs/32_hybrid.ipynb #d8777eca
+# %% ../nbs/32_hybrid.ipynb #9e9ebcf4
 def evaluate(
     data_dir:str|Path, # Folder with a folder of photos per class
     checkpoint:str|Path, # Folder of a checkpoint, or an old `.pth.tar`
@@ -638,20 +637,15 @@ def evaluate(
     title = f'{model.mode} model, {_said(table, model, n)}' + f'; {near} of the scored ones are nearly the same as one it was trained on'*bool(near) + f'; {len(table.left_out)} files left out'*bool(len(table.left_out))
     how = dict(clusters=alike(look), train_y=_train_y(model))
     paths = write_report(output_dir, list(table.items.image), y, models[model.mode], model.classes, models=models, title=title, **how)
-    scores = class_scores(models, y, model.classes, **how)
-    return Evaluation(report_text(y, models[model.mode], model.classes, scores=scores, title=title), scores, paths)
+    return Evaluation(paths['report.txt'].read_text('utf-8'), class_scores(models, y, model.classes, **how), paths)      # scores.csv has six digits
 
-# %% ../nbs/32_hybrid.ipynb #b91bdf69
+# %% ../nbs/32_hybrid.ipynb #592c00d7
 def _check_sort(classes, threshold, others_dir, bs):
     "Refuse what would go wrong, before any photo is read"
     if type(bs) is not int or bs < 1: raise FabricError(f"the batch size is {bs!r}; give a whole number, at least 1")
     if not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1): raise FabricError(f"threshold is {threshold!r}; give a probability from 0 to 1")
     for name in (*classes, others_dir): check_folder(name)
     if others_dir in classes: raise FabricError(f"others_dir is {others_dir!r}, which is a class of the model; give another name")
-
-def _digest(model):
-    "Twelve digits that tell a model from every other"
-    return hashlib.sha256(b''.join(t.detach().cpu().numpy().tobytes() for t in model.state_dict().values()) + repr(model.classes).encode()).hexdigest()[:12]
 
 def _sort(files, model, sorting, folder_of, bs):
     "Predict some photos and put them in place"
@@ -663,7 +657,7 @@ def _sort(files, model, sorting, folder_of, bs):
         sorting.put(files[i], folder_of(name, sure), predicted=name, probability=round(sure, 4))
     sorting.flush()
 
-# %% ../nbs/32_hybrid.ipynb #aa162778
+# %% ../nbs/32_hybrid.ipynb #0bc4b185
 def sort_images(
     input_dir:str|Path, # Folder of photos, and of folders of them
     output_dir:str|Path, # Where the folders of classes go
@@ -676,7 +670,7 @@ def sort_images(
     bs, model = kwargs.pop('bs', 32), load_hybrid(checkpoint).to(default_device())
     _check_sort(model.classes, threshold, others_dir, bs)
     photos, others = photo_files(input_dir, skip=[output_dir])
-    about = dict(model=_digest(model), threshold=threshold, others_dir=others_dir)
+    about = dict(model=model.card.get('card_sha256') or file_sha256(checkpoint), threshold=threshold, others_dir=others_dir)
     with Sorting(output_dir, about=about, facts=('predicted', 'probability'), **kwargs) as sorting:
         for f in others: sorting.leave(f, 'no photo')
         todo = [f for f in photos if not sorting.done(f)]

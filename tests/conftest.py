@@ -58,3 +58,21 @@ def pytest_collection_modifyitems(config, items):
     skip = pytest.mark.skip(reason='a stress test: give --stress to run it')
     for item in items:
         if item.get_closest_marker('stress'): item.add_marker(skip)
+
+# many commands in one process, since loading torch is what takes the time: their lines come as JSON, (code, output, errors) of each goes back
+DRIVER = """
+import contextlib, io, json, runpy, sys
+res = []
+for args in json.load(sys.stdin):
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    sys.argv = args
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try: runpy.run_path(args[0], run_name='__main__')
+        except SystemExit as e:
+            code = e.code if isinstance(e.code, int) else 0 if e.code is None else 1
+            if isinstance(e.code, str): print(e.code, file=sys.stderr)
+        except BaseException:
+            import traceback; code = 1; traceback.print_exc()
+    res.append((code, out.getvalue(), err.getvalue()))
+print(json.dumps(res))
+"""

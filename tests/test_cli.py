@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 
+from conftest import DRIVER
 from fabric_touch.core import TOUCHES, FabricError
 
 BIN = Path(sys.executable).parent
@@ -130,23 +131,6 @@ def test_help_names_every_option(command, options, tmp_path):
     assert all(len(line.split(o, 1)[1].strip()) > 10 for o in options for line in p.stdout.splitlines() if line.strip().startswith(o)), p.stdout    # each with a word on what it is
 
 # ---- errors: many in one process, since loading torch is what takes the time
-
-DRIVER = """
-import contextlib, io, json, runpy, sys
-res = []
-for args in json.load(sys.stdin):
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    sys.argv = args
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try: runpy.run_path(args[0], run_name='__main__')
-        except SystemExit as e:
-            code = e.code if isinstance(e.code, int) else 0 if e.code is None else 1
-            if isinstance(e.code, str): print(e.code, file=sys.stderr)
-        except BaseException:
-            import traceback; code = 1; traceback.print_exc()
-    res.append((code, out.getvalue(), err.getvalue()))
-print(json.dumps(res))
-"""
 
 def cases(place, model):
     "name -> (arguments after the good ones, words of the message)"

@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 from torch import nn
 from torchvision.transforms.functional import normalize
 
+from conftest import DRIVER
 from fabric_touch import filing, hybrid
 from fabric_touch.checkpoints import CheckpointError, read_card, read_weights, save_checkpoint
 from fabric_touch.cli import ft_evaluate, ft_sort, ft_train
@@ -112,22 +113,6 @@ def test_ft_train_as_a_process(room, folder, done, quick):
     for a, b in zip(states(room/'process').values(), states(room/'done').values()): assert same(a, b)         # another process, the same result
     for f in ('history.csv', 'validation.csv'): assert (room/'process'/f).read_bytes() == (room/'done'/f).read_bytes()
 
-DRIVER = """
-import contextlib, io, json, runpy, sys
-res = []
-for args in json.load(sys.stdin):
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    sys.argv = args
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try: runpy.run_path(args[0], run_name='__main__')
-        except SystemExit as e:
-            code = e.code if isinstance(e.code, int) else 0 if e.code is None else 1
-            if isinstance(e.code, str): print(e.code, file=sys.stderr)
-        except BaseException:
-            import traceback; code = 1; traceback.print_exc()
-    res.append((code, out.getvalue(), err.getvalue()))
-print(json.dumps(res))
-"""
 
 def commands(place, folder, done, room):
     "name -> (command line, exit code, words)"
@@ -697,7 +682,7 @@ def test_own_dataloaders(folder, both, tmp_path):
     assert learn.predict(next(folder.rglob('*.jpg')))[0] in CLASSES
     shutil.copytree(folder/'knit', tmp_path/'one'/'knit')
     block = lambda *blocks, y=parent_label: DataBlock(blocks, get_items=get_image_files, get_y=y, item_tfms=Resize(64)).dataloaders(folder, bs=4, num_workers=0)
-    for dls, word in ((own(batch_tfms=Normalize.from_stats(*imagenet_stats)), 'Normalize'), (own(bs=1), 'at least'), (own(bs=500), 'at least'), (own(at=tmp_path/'one'), 'two or more'), (block(ImageBlock(PILImageBW), CategoryBlock), 'photos'),
+    for dls, word in ((own(batch_tfms=Normalize.from_stats(*imagenet_stats)), 'Normalize'), (own(bs=1), 'at least'), (own(bs=500), 'at least'), (own(at=tmp_path/'one'), 'two names or more'), (block(ImageBlock(PILImageBW), CategoryBlock), 'photos'),
                       (block(ImageBlock, RegressionBlock, y=lambda o: 1.), 'vocab'), (block(ImageBlock, MultiCategoryBlock, y=lambda o: [o.parent.name]), 'one class'), (None, 'folder'), ([1], 'folder')):
         assert word in refused(hybrid_learner, dls, encoders=both)
 
