@@ -4,24 +4,25 @@
 
 # %% auto #0
 __all__ = ['TOUCHES', 'LEVELS', 'LEVEL_ENDS', 'DATASETS', 'FabricError', 'pick', 'need', 'seeded', 'default_device',
-           'keep_memory', 'paced', 'whole_file', 'mend_folder', 'whole_folder', 'cache_dir', 'data_dir', 'has_data']
+           'keep_memory', 'paced', 'whole_file', 'mend_folder', 'whole_folder', 'drop_folder', 'cache_dir', 'data_dir',
+           'has_data']
 
-# %% ../nbs/00_core.ipynb #b3421d90
+# %% ../nbs/00_core.ipynb #00000003
 import ctypes, importlib, os, random, secrets, shutil, sys, time
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 
-# %% ../nbs/00_core.ipynb #c018fe85
+# %% ../nbs/00_core.ipynb #00000006
 TOUCHES = ('softness', 'smoothness', 'thickness', 'flexibility')  # in the order of every table, label and checkpoint
 LEVELS = (1, 2, 3, 4, 5)                                          # as people give them; index 0..4 inside models
 LEVEL_ENDS = dict(softness=('not soft', 'soft'), smoothness=('rough', 'smooth'),
                   thickness=('thin', 'thick'), flexibility=('no stretch', 'stretchy'))
 
-# %% ../nbs/00_core.ipynb #5cbbf268
+# %% ../nbs/00_core.ipynb #00000009
 class FabricError(ValueError): "Bad input: says what was given, what is allowed and how to mend it"
 
-# %% ../nbs/00_core.ipynb #01fcad81
+# %% ../nbs/00_core.ipynb #0000000b
 def pick(
     table:dict, # Name to row
     name:str, # The row wanted
@@ -31,7 +32,7 @@ def pick(
     if isinstance(name, str) and name in table: return table[name]
     raise FabricError(f"unknown {what} {name!r}; choose from: {', '.join(map(str, table))}")
 
-# %% ../nbs/00_core.ipynb #e4f999d6
+# %% ../nbs/00_core.ipynb #0000000e
 def need(
     module:str, # What to import, e.g. 'segment_anything'
     extra:str, # The extra of fabric_touch that installs it
@@ -42,7 +43,7 @@ def need(
         if e.name != module.split('.')[0]: raise
         raise ImportError(f'{module!r} is needed for this; install it with: pip install "fabric_touch[{extra}]"') from e
 
-# %% ../nbs/00_core.ipynb #2f90338e
+# %% ../nbs/00_core.ipynb #00000011
 @contextmanager
 def seeded(
     seed:int=0, # Any whole number
@@ -56,7 +57,7 @@ def seeded(
             yield
     finally: random.setstate(states[0]); np.random.set_state(states[1])
 
-# %% ../nbs/00_core.ipynb #8efdf723
+# %% ../nbs/00_core.ipynb #00000014
 def default_device(
     name:str=None, # 'cpu', 'cuda', 'mps'; the best there is if not given
 ):
@@ -66,14 +67,14 @@ def default_device(
     if torch.cuda.is_available(): return torch.device('cuda')
     return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
 
-# %% ../nbs/00_core.ipynb #6709b956
+# %% ../nbs/00_core.ipynb #00000017
 def keep_memory()->bool: # Whether there was a glibc to tell
     "Keep large blocks of memory in the process instead of giving them back after every batch"
     try: mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError): return False      # not glibc
     return all([mallopt(-3, 2**30) or mallopt(-3, 2**25), mallopt(-1, 2**31-1)])   # M_MMAP_THRESHOLD, of which older ones take 32 MiB at most, and M_TRIM_THRESHOLD, in bytes
 
-# %% ../nbs/00_core.ipynb #fcfc699b
+# %% ../nbs/00_core.ipynb #0000001a
 def paced(
     items, # A list
     progress:bool=True, # Show a bar?
@@ -88,7 +89,7 @@ def paced(
     rest = items[done:]
     yield from progress_bar(rest, leave=False) if len(rest)*spent > 2*done else rest
 
-# %% ../nbs/00_core.ipynb #2770e917
+# %% ../nbs/00_core.ipynb #0000001d
 @contextmanager
 def whole_file(
     path:str|Path, # Where the file shall be
@@ -106,7 +107,7 @@ def whole_file(
 
 def _beside(path, suffix): return path.with_name(f'.{path.name[:40]}.{secrets.token_hex(4)}{suffix}')
 
-# %% ../nbs/00_core.ipynb #2d4e031a
+# %% ../nbs/00_core.ipynb #00000020
 def _old(path): return path.with_name(f'.{path.name}.old')
 
 def mend_folder(
@@ -133,7 +134,7 @@ def _swap(tmp, path, tries=10):
         except OSError:
             if k == tries-1: raise
 
-# %% ../nbs/00_core.ipynb #61e98549
+# %% ../nbs/00_core.ipynb #00000021
 @contextmanager
 def whole_folder(
     path:str|Path, # Where the folder shall be
@@ -149,7 +150,18 @@ def whole_folder(
         shutil.rmtree(_old(path), ignore_errors=True)
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
-# %% ../nbs/00_core.ipynb #b368b6a7
+# %% ../nbs/00_core.ipynb #00000024
+def drop_folder(
+    path:str|Path, # May be absent
+):
+    "Remove a folder and what it holds, whole or not at all"
+    path = Path(path)
+    gone = path.with_name(f'{path.name}.gone')
+    shutil.rmtree(gone, ignore_errors=True)            # left by one that was stopped
+    if path.exists(): os.replace(path, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+# %% ../nbs/00_core.ipynb #00000027
 DATASETS = dict(  # name -> where to get it
     touch_survey='the public survey of the SILKROAD DataEDA project', clothing_small='the "clothing dataset (small)" by Alexey Grigorev, CC0',
     telas_luciana="the shop Telas Luciana's public catalogue", hm_compositions='composition texts of a public H&M product table',

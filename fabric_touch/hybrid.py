@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['MODES', 'BACKBONES', 'hybrid_encoders', 'HybridHead', 'HybridModel', 'PhotoView', 'HybridData', 'embed_table',
            'read_hybrid', 'hybrid_dls', 'photo_dls', 'ClassLoss', 'HybridLearner', 'class_probs', 'hybrid_learner',
-           'save_hybrid', 'load_hybrid', 'load_old', 'TrainOptions', 'KeepLast', 'TellEpoch', 'thaw', 'zero_shot_probs',
+           'save_hybrid', 'load_hybrid', 'load_old', 'TrainOptions', 'KeepLast', 'thaw', 'zero_shot_probs',
            'plot_steps', 'Trained', 'train', 'Evaluation', 'evaluate', 'sort_images']
 
-# %% ../nbs/32_hybrid.ipynb #00974b9f
+# %% ../nbs/32_hybrid.ipynb #00000003
 import json, math, shutil, sys, zlib
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from fastai.vision.all import *
-from .core import FabricError, cache_dir, default_device, paced, pick, seeded, whole_file
+from .core import FabricError, cache_dir, default_device, drop_folder, paced, pick, seeded, whole_file
 from .data import array_dls, as_photo, load_photo
 from .plots import GREY, INK, PALETTE, plot_swatches, save_figure
 from .folders import ClassTable, LookEncoder, alike, like_any, photo_files, read_folders, split_classes, tell_alike
@@ -25,11 +25,11 @@ from .filing import Sorting, check_folder
 from .photos import Prepared
 from .checkpoints import CheckpointError, file_sha256, load_checkpoint, load_weights, safe_torch_load, save_checkpoint
 from .embeds import embed_all, picture_digest
-from .train import KeepState, changing, fit_learner, history
+from .train import KeepState, TellEpoch, changing, fit_learner, history
 from .encoders import encoder_card, encoder_from_card, image_encoder, last_blocks, tower_sizes
 from .zeroshot import class_vectors, clip_tensors, zero_shot
 
-# %% ../nbs/32_hybrid.ipynb #28dc6ad5
+# %% ../nbs/32_hybrid.ipynb #00000007
 MODES = dict(hybrid=('mobilenet', 'clip'), mobilenet=('mobilenet',), clip=('clip',))   # mode -> its backbones
 BACKBONES = dict(mobilenet='mobilenet_v3_large', clip='clip')                          # their encoders, unless others are named
 
@@ -44,13 +44,13 @@ def hybrid_encoders(
     how = dict(mobilenet=(mobilenet, mobilenet_weights), clip=(clip, clip_weights))
     return {b: image_encoder(*how[b]) for b in pick(MODES, mode, 'mode')}
 
-# %% ../nbs/32_hybrid.ipynb #640d4b9d
+# %% ../nbs/32_hybrid.ipynb #00000009
 class HybridHead(nn.Sequential):
     "From joined features (b, n_in) to logits (b, n_out)"
     def __init__(self, n_in, n_out, n_hidden=512, p=.5):
         super().__init__(nn.Linear(n_in, n_hidden), nn.BatchNorm1d(n_hidden), nn.ReLU(), nn.Dropout(p), nn.Linear(n_hidden, n_out))
 
-# %% ../nbs/32_hybrid.ipynb #e146d324
+# %% ../nbs/32_hybrid.ipynb #0000000a
 def _sized(x, size):
     "Photos (b, 3, h, w) at the size of an encoder"
     return x if x.shape[-2:] == (size, size) else F.interpolate(x, (size, size), mode='bicubic', antialias=True).clamp(0, 1)
@@ -74,7 +74,7 @@ class HybridModel(nn.Module):
         super().train(mode).encoders.eval()
         return self
 
-# %% ../nbs/32_hybrid.ipynb #ed6b23ba
+# %% ../nbs/32_hybrid.ipynb #0000000f
 def _varied(img, size, rng):
     "A random part of the photo, half of it or more, mirrored every other time, as a square"
     share, tall = rng.uniform(.5, 1), math.exp(rng.uniform(-.29, .29))          # of the area; up to 4:3 either way
@@ -83,7 +83,7 @@ def _varied(img, size, rng):
     img = img.resize((size, size), Image.Resampling.BICUBIC, (left, top, left+w, top+h))
     return img.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < .5 else img
 
-# %% ../nbs/32_hybrid.ipynb #0a0d11aa
+# %% ../nbs/32_hybrid.ipynb #00000010
 class PhotoView(nn.Module):
     "An encoder as the store knows it here: photos decoded no larger than needed, view 0 as they are, other views varied"
     draft = True
@@ -97,7 +97,7 @@ class PhotoView(nn.Module):
         return self.encoder.prepare(_varied(img, math.ceil(self.size/self.crop), rng))
     def forward(self, x): return self.encoder(x)
 
-# %% ../nbs/32_hybrid.ipynb #bd2b5fbb
+# %% ../nbs/32_hybrid.ipynb #00000011
 @dataclass
 class HybridData:
     "Photos of classes with their vectors, and which of them train"
@@ -112,7 +112,7 @@ class HybridData:
         return (f'{len(self)} photos of {len(self.table.classes)} classes: {len(self.fold[0])} train, {len(self.fold[1])} validate'
                 f'\n{tell_alike(self.table, self.groups)}' + f'\n{len(self.table.left_out)} files left out'*bool(len(self.table.left_out)))
 
-# %% ../nbs/32_hybrid.ipynb #640e75a2
+# %% ../nbs/32_hybrid.ipynb #00000012
 def embed_table(
     table:ClassTable, # Not decoded yet
     encoders:dict, # Backbone to `ImageEncoder`
@@ -131,7 +131,7 @@ def embed_table(
     look, *parts = found.vectors
     return table, look, torch.stack([torch.cat(parts[i:i+len(encoders)], 1) for i in range(0, len(parts), len(encoders))])
 
-# %% ../nbs/32_hybrid.ipynb #3f46ae9c
+# %% ../nbs/32_hybrid.ipynb #00000014
 def read_hybrid(
     data_dir:str|Path, # A folder with a folder per class; or a `ClassTable`
     encoders:dict, # Backbone to `ImageEncoder`
@@ -149,7 +149,7 @@ def read_hybrid(
     fold = split_classes(table.targets(), groups, seed=seed, names=table.classes)
     return HybridData(table, vectors, groups, fold, [picture_digest(p) for p in table.items.image], look.to(torch.uint8))
 
-# %% ../nbs/32_hybrid.ipynb #2974b67f
+# %% ../nbs/32_hybrid.ipynb #00000017
 def hybrid_dls(
     data:HybridData, # From `read_hybrid`
     bs:int=32, # Batch size
@@ -164,7 +164,7 @@ def hybrid_dls(
     dls.vocab, dls.data = data.table.classes, data
     return dls
 
-# %% ../nbs/32_hybrid.ipynb #c7033bc6
+# %% ../nbs/32_hybrid.ipynb #00000018
 def _shaken(img, size): return _varied(img, size, np.random.default_rng(random.getrandbits(32)))
 
 def photo_dls(
@@ -181,12 +181,12 @@ def photo_dls(
     dls.data = data
     return dls
 
-# %% ../nbs/32_hybrid.ipynb #47a5e25e
+# %% ../nbs/32_hybrid.ipynb #00000019
 class ClassLoss(CrossEntropyLossFlat):
     "Cross-entropy; classes may come as numbers of any kind"
     def __call__(self, pred, y, **kwargs): return super().__call__(pred, y.long(), **kwargs)
 
-# %% ../nbs/32_hybrid.ipynb #6329b53b
+# %% ../nbs/32_hybrid.ipynb #0000001a
 class HybridLearner(Learner):
     "A Learner that takes and shows photos, also where it learns from stored vectors"
     def predict(self, item, **kwargs):
@@ -204,7 +204,7 @@ class HybridLearner(Learner):
         titles = [f'{a}\n{"✓" if a == b else "✗"} {b} {p:.0%}' for a,b,p in zip(data.table.items.label.iloc[rows], (self.model.classes[i] for i in probs.argmax(1)), probs.max(1))]
         return plot_swatches([np.asarray(as_photo(p).resize((160, 160))) for p in data.table.items.image.iloc[rows]], titles)
 
-# %% ../nbs/32_hybrid.ipynb #8554712f
+# %% ../nbs/32_hybrid.ipynb #0000001b
 @torch.no_grad()
 def class_probs(
     model:HybridModel, # Trained
@@ -217,7 +217,7 @@ def class_probs(
     try: return torch.cat([model.eval().head(x.to(device)).float().softmax(1).cpu() for x in items.split(4096)]).numpy()
     finally: model.train(training)
 
-# %% ../nbs/32_hybrid.ipynb #f91d3e13
+# %% ../nbs/32_hybrid.ipynb #0000001c
 def _own_photos(dls):
     "Refuse DataLoaders whose batches cannot be learned from"
     if not isinstance(dls, DataLoaders): raise FabricError(f"a {type(dls).__name__} was given; give DataLoaders of photos, or the folder itself")
@@ -228,7 +228,7 @@ def _own_photos(dls):
     if y.ndim != 1: raise FabricError(f"the labels are {tuple(y.shape)}; give one class for each photo")
     if x.ndim != 4 or x.shape[1] != 3: raise FabricError(f"the batches are {tuple(x.shape)}; give photos (b, 3, h, w)")
 
-# %% ../nbs/32_hybrid.ipynb #dbb3ac70
+# %% ../nbs/32_hybrid.ipynb #0000001d
 @delegates(fit_learner, but='cls')
 def hybrid_learner(
     dls, # DataLoaders, a `HybridData`, a `ClassTable`, or a folder with a folder per class
@@ -249,7 +249,7 @@ def hybrid_learner(
 
 def _learner(dls, model, **kwargs): return fit_learner(dls, model, ClassLoss(), cls=HybridLearner, **(dict(metrics=accuracy, wd=0.) | kwargs))
 
-# %% ../nbs/32_hybrid.ipynb #2aac1d9b
+# %% ../nbs/32_hybrid.ipynb #00000023
 def save_hybrid(
     model:HybridModel, # Trained
     folder:str|Path, # Folder to make or replace
@@ -260,7 +260,7 @@ def save_hybrid(
                  n_in=model.n_in, n_hidden=model.head[0].out_features, n_seen=len(model.seen), n_judged=len(model.judged), n_words=model.words.shape[1])
     return save_checkpoint(folder, model, model.card | card | facts)
 
-# %% ../nbs/32_hybrid.ipynb #e44f1f5b
+# %% ../nbs/32_hybrid.ipynb #00000024
 def _from_card(card):
     "An untrained model of the shape that a card describes"
     try:
@@ -274,7 +274,7 @@ def _from_card(card):
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as e: raise CheckpointError(f"card.json does not describe a hybrid model ({type(e).__name__}: {e}); it needs what save_hybrid writes") from e
     return model
 
-# %% ../nbs/32_hybrid.ipynb #26a9037d
+# %% ../nbs/32_hybrid.ipynb #00000025
 def load_hybrid(
     path:str|Path, # Folder of a checkpoint, or an old `.pth.tar`
     **expect # What the card must say, for instance mode='clip'
@@ -285,7 +285,7 @@ def load_hybrid(
     model.card = card
     return model.eval().requires_grad_(False)
 
-# %% ../nbs/32_hybrid.ipynb #0a15d9bd
+# %% ../nbs/32_hybrid.ipynb #00000028
 def _old_parts(path):
     "(named tensors, classes, mode, epoch) of an old checkpoint"
     found = safe_torch_load(path)
@@ -299,7 +299,7 @@ def _old_parts(path):
 
 def _part(state, prefix): return {k.removeprefix(prefix): t for k,t in state.items() if k.startswith(prefix)}
 
-# %% ../nbs/32_hybrid.ipynb #fd922bb1
+# %% ../nbs/32_hybrid.ipynb #00000029
 def load_old(
     path:str|Path, # A `.pth.tar` of the earlier version
     mode:str=None, # What its mode must be
@@ -314,7 +314,7 @@ def load_old(
     model.card = dict(converted_from=Path(path).name, epoch=epoch if isinstance(epoch, int) else None)
     return model.eval().requires_grad_(False)
 
-# %% ../nbs/32_hybrid.ipynb #659b5a04
+# %% ../nbs/32_hybrid.ipynb #00000030
 @dataclass
 class TrainOptions:
     "What a training of the hybrid classifier is told"
@@ -338,7 +338,7 @@ class TrainOptions:
     seed:int=0                # Of samples, split and training
     resume:bool=False         # Go on after a stop, to the same result
 
-# %% ../nbs/32_hybrid.ipynb #c953fb0a
+# %% ../nbs/32_hybrid.ipynb #00000031
 _LOWEST = dict(epochs=1, batch_size=2, max_samples=2, patience=0, ft_epochs=1, views=0, seed=0)
 
 @patch
@@ -359,7 +359,7 @@ def backbones(self:TrainOptions):
     weights = lambda w: True if w is None else False if w == 'random' else w
     return hybrid_encoders(self.mode, self.mobilenet, self.clip, weights(self.mobilenet_weights), weights(self.clip_weights))
 
-# %% ../nbs/32_hybrid.ipynb #f11623bc
+# %% ../nbs/32_hybrid.ipynb #00000033
 _FREE = ('output_dir', 'store', 'resume')      # what may differ when a training goes on
 
 def _config(o): return Path(o.output_dir)/f'config_{o.mode}.json', {k: v for k,v in asdict(o).items() if k not in _FREE}
@@ -380,46 +380,30 @@ def _check_same(o):
     other = [f'{k} {theirs.get(k)!r} there and {v!r} now' for k,v in mine.items() if theirs.get(k) != v]
     if other: raise FabricError(f"{config}: the training to go on with had other options: {', '.join(other)}; give the same, or start anew without resume")
 
-# %% ../nbs/32_hybrid.ipynb #79b75aec
-def _drop(state):
-    "Remove the state of a training; no kill leaves half of it under its name"
-    gone = state.with_name(f'{state.name}.gone')
-    shutil.rmtree(gone, ignore_errors=True)
-    if state.exists(): os.replace(state, gone)
-    shutil.rmtree(gone, ignore_errors=True)
-
+# %% ../nbs/32_hybrid.ipynb #00000034
 def _begin(o):
     "Write the options down and give the folder of the training's state"
     config, mine = _config(o)
     out, state = config.parent, config.parent/f'.training_{o.mode}'
     try:
         if state.exists() and not o.resume: print(f'{out}: an unfinished training is left behind and begun anew (resume goes on with it)')
-        if not o.resume: _drop(state)
+        if not o.resume: drop_folder(state)
         for p in out.glob(f'.checkpoint_{o.mode}_*.tmp'): shutil.rmtree(p, ignore_errors=True)     # begun by one that was killed
         with whole_file(config) as tmp: tmp.write_text(json.dumps(mine, indent=1, ensure_ascii=False))
     except OSError as e: raise FabricError(f"{out} cannot be written ({e}); give another output_dir") from e
     return state
 
-# %% ../nbs/32_hybrid.ipynb #4a3c8ddd
+# %% ../nbs/32_hybrid.ipynb #00000035
 class KeepLast(Callback):
     "Remember the last epoch's weights before the best are loaded"
     order = 59    # before KeepBest
     def after_fit(self): self.state = _clones(self.model, self.learn.keep_best.moving)
 
-class TellEpoch(Callback):
-    "A line for each epoch, where no bar can be drawn"
-    order, due = 61, False
-    def __init__(self, step): self.step = step
-    def after_train(self): self.due = True
-    def after_epoch(self):
-        if self.due: print(f'{self.step} epoch {self.epoch+1}/{self.n_epoch}:', *(f'{k} {v:.3f}' for k,v in zip(self.recorder.metric_names[1:-1], self.recorder.values[-1])), flush=True)
-        self.due = False
-
 def _clones(model, names):
     state = model.state_dict()
     return {k: state[k].clone() for k in names if '.' in k}      # of the parts; digests and words are the model's own
 
-# %% ../nbs/32_hybrid.ipynb #1f931ee0
+# %% ../nbs/32_hybrid.ipynb #00000036
 def _fit(model, dls, o, state, step):
     "(history, weights of the last epoch, best validation loss) of one step; the model ends with its best"
     digest = zlib.crc32(dls.data.vectors.numpy().tobytes(), zlib.crc32(repr(([*map(int, dls.data.fold[0])], dls.data.digests, dls.data.table.classes)).encode()))
@@ -442,7 +426,7 @@ def thaw(
         for p in last_blocks(e, n): p.requires_grad_(True)
     return model
 
-# %% ../nbs/32_hybrid.ipynb #6effc746
+# %% ../nbs/32_hybrid.ipynb #00000037
 def _fine_tune(model, data, o, state):
     "(history, weights of the last epoch) of the thawed model; if no epoch is better than the head alone was, that is kept"
     dls = photo_dls(data, dict(model.encoders.items()), o.batch_size)
@@ -460,7 +444,7 @@ def _train_steps(model, data, o, state):
     with seeded(o.seed): more, last = _fine_tune(model, data, o, state)
     return pd.concat([rows, more], ignore_index=True), last
 
-# %% ../nbs/32_hybrid.ipynb #37a5ffaa
+# %% ../nbs/32_hybrid.ipynb #00000038
 def _words(model, o):
     "(class names through CLIP's text tower, or none; why not)"
     if 'clip' not in model.encoders or o.clip_weights == 'random': return model.words, ''
@@ -485,7 +469,7 @@ def _valid_scores(model, data, o):
     if model.words.numel(): models['zero-shot'] = zero_shot_probs(model, vectors)
     return class_scores(models, y[valid], model.classes, y[train], data.groups[valid])
 
-# %% ../nbs/32_hybrid.ipynb #26cf29cf
+# %% ../nbs/32_hybrid.ipynb #0000003a
 def plot_steps(
     rows:pd.DataFrame, # epoch, train_loss, valid_loss, accuracy, step
 )->plt.Figure:
@@ -501,7 +485,7 @@ def plot_steps(
     axs[0].legend(frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/32_hybrid.ipynb #c48185ad
+# %% ../nbs/32_hybrid.ipynb #0000003b
 def _write_lists(out, data, rows):
     "history, validation and left_out as CSV; the history as a picture"
     valid = data.table.items.iloc[data.fold[1]]
@@ -528,7 +512,7 @@ def _save_both(model, last, out, card, rows, scores):
     model.load_state_dict(keep, strict=False)
     return best
 
-# %% ../nbs/32_hybrid.ipynb #40ab0b9a
+# %% ../nbs/32_hybrid.ipynb #0000003c
 @dataclass
 class Trained:
     "What `train` gives"
@@ -553,7 +537,7 @@ def _few_steps(data, o, enough=300):
     batches = max(1, len(data.vectors)*len(data.fold[0])//o.batch_size)
     if batches*o.epochs < enough*.6: yield f'{batches*o.epochs} batches in all are few for a head to learn from; with so few photos give more epochs: epochs={math.ceil(enough/batches)}, patience=0'
 
-# %% ../nbs/32_hybrid.ipynb #00d9d671
+# %% ../nbs/32_hybrid.ipynb #0000003d
 def train(
     data_dir:str|Path, # Folder with a folder of photos per class
     **options # As in `TrainOptions`
@@ -570,7 +554,7 @@ def train(
     model.seen, model.judged = (torch.tensor([list(bytes.fromhex(data.digests[i])) for i in rows], dtype=torch.uint8) for rows in data.fold)
     model.looks = data.looks[data.fold[0]]
     res = _finish(model, data, o, *_train_steps(model, data, o, state := _begin(o)))
-    _drop(state)
+    drop_folder(state)
     return res
 
 @patch
@@ -579,7 +563,7 @@ def __repr__(self:Trained):
     return (f'{class_score_table(self.scores).T.to_string()}\nvalidation part of {self.scores.n.iloc[0]} photos, on which the best of {len(self.history)} epochs, number {best+1}, was chosen\n'
             f'{self.checkpoint}')
 
-# %% ../nbs/32_hybrid.ipynb #79d44ea3
+# %% ../nbs/32_hybrid.ipynb #00000046
 @dataclass
 class Evaluation:
     "What `evaluate` gives"
@@ -588,7 +572,7 @@ class Evaluation:
     files:dict # Name to path of what was written
     def __repr__(self): return self.text
 
-# %% ../nbs/32_hybrid.ipynb #6f6d45fc
+# %% ../nbs/32_hybrid.ipynb #00000047
 def _among(table, digests): return table.items.digest.isin({bytes(d).hex() for d in digests.cpu().numpy()}).to_numpy()
 
 def _unseen(table, model, everything):
@@ -604,7 +588,7 @@ def _said(table, model, n):
     if seen: return f"all {len(table)} photos are scored, {seen} of which the model was trained on: these scores flatter"
     return f"{len(table)} photos are scored" + f", {chose} of which its best epoch was chosen by"*bool(chose) + f"; {n} that the model was trained on are left out"*bool(n)
 
-# %% ../nbs/32_hybrid.ipynb #0ff9efde
+# %% ../nbs/32_hybrid.ipynb #00000048
 def _train_y(model):
     "Class numbers of the training part as the card counts them, for the baselines; None if it does not"
     split = model.card.get('split')
@@ -614,7 +598,7 @@ def _train_y(model):
         raise CheckpointError(f"card.json: split.per_class is {str(counts)[:80]}; there must be {k} whole numbers that sum to the {len(model.seen)} photos of the training")
     return np.repeat(np.arange(k), counts)
 
-# %% ../nbs/32_hybrid.ipynb #9e9ebcf4
+# %% ../nbs/32_hybrid.ipynb #00000049
 def evaluate(
     data_dir:str|Path, # Folder with a folder of photos per class
     checkpoint:str|Path, # Folder of a checkpoint, or an old `.pth.tar`
@@ -639,7 +623,7 @@ def evaluate(
     paths = write_report(output_dir, list(table.items.image), y, models[model.mode], model.classes, models=models, title=title, **how)
     return Evaluation(paths['report.txt'].read_text('utf-8'), class_scores(models, y, model.classes, **how), paths)      # scores.csv has six digits
 
-# %% ../nbs/32_hybrid.ipynb #592c00d7
+# %% ../nbs/32_hybrid.ipynb #0000004c
 def _check_sort(classes, threshold, others_dir, bs):
     "Refuse what would go wrong, before any photo is read"
     if type(bs) is not int or bs < 1: raise FabricError(f"the batch size is {bs!r}; give a whole number, at least 1")
@@ -657,7 +641,7 @@ def _sort(files, model, sorting, folder_of, bs):
         sorting.put(files[i], folder_of(name, sure), predicted=name, probability=round(sure, 4))
     sorting.flush()
 
-# %% ../nbs/32_hybrid.ipynb #0bc4b185
+# %% ../nbs/32_hybrid.ipynb #0000004d
 def sort_images(
     input_dir:str|Path, # Folder of photos, and of folders of them
     output_dir:str|Path, # Where the folders of classes go

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['LEVEL_LOSSES', 'OutOfFold', 'soft_cross_entropy', 'ranked_probability', 'TouchLoss', 'activate', 'freeze',
            'eval_frozen', 'changing', 'KeepBest', 'trained', 'fit_learner', 'fit_cosine', 'history', 'KeepState',
-           'fit_folds']
+           'best_epochs', 'KeepTop', 'KeepPreds', 'TellEpoch', 'AverageWeights', 'fit_folds', 'fair_epochs']
 
-# %% ../nbs/08_train.ipynb #4f220b30
-import hashlib, json, os, random, warnings
+# %% ../nbs/08_train.ipynb #00000003
+import hashlib, json, os, random, time, warnings
 from collections import namedtuple
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +18,11 @@ from torch import nn
 from fastai.basics import *
 from fastai.callback.all import *
 from safetensors.torch import save_model
-from .core import FabricError, keep_memory, mend_folder, paced, pick, seeded, whole_file
+from .core import FabricError, drop_folder, keep_memory, mend_folder, paced, pick, seeded, whole_file
 from .checkpoints import CheckpointError, load_weights, read_card, read_weights, save_checkpoint, _not_finite
 from .data import as_targets
 
-# %% ../nbs/08_train.ipynb #69452652
+# %% ../nbs/08_train.ipynb #00000006
 def soft_cross_entropy(
     logits:Tensor, # (b, levels)
     y:Tensor, # (b, levels) distributions
@@ -38,7 +38,7 @@ def ranked_probability(
     gap = (logits.softmax(-1) - y).cumsum(-1)[..., :-1]
     return gap.square().mean(-1)
 
-# %% ../nbs/08_train.ipynb #5a79fd15
+# %% ../nbs/08_train.ipynb #00000009
 LEVEL_LOSSES = dict(soft_ce=soft_cross_entropy, rps=ranked_probability)
 
 class TouchLoss(nn.Module):
@@ -69,14 +69,14 @@ def activate(
         else: res[:, j, 0] = pred[:, j, 0].float()*t.std + t.mean
     return res
 
-# %% ../nbs/08_train.ipynb #f271d571
+# %% ../nbs/08_train.ipynb #0000000a
 def _between(x, levels):
     "Numbers (b, targets) as shares of the two levels they lie between (b, targets, width)"
     last = torch.tensor(levels, device=x.device) - 1
     x = torch.minimum(x.float().clamp(min=0), last)[..., None]
     return (1 - (x - torch.arange(max(levels), device=x.device)).abs()).clamp(min=0)
 
-# %% ../nbs/08_train.ipynb #675fdba1
+# %% ../nbs/08_train.ipynb #0000000f
 def freeze(
     module:nn.Module, # The part that shall not learn
 )->nn.Module: # The same
@@ -92,7 +92,7 @@ def eval_frozen(
         if ps and not any(p.requires_grad for p in ps): nn.Module.train(m, False)   # a model's own `train` may call this function
     return model
 
-# %% ../nbs/08_train.ipynb #eafb8b90
+# %% ../nbs/08_train.ipynb #00000012
 def changing(
     model:nn.Module, # In training mode
 )->dict: # Name to tensor, as in `state_dict`
@@ -102,7 +102,7 @@ def changing(
         if not m.training: still |= {f'{name}.{b}'.lstrip('.') for b in m._buffers}
     return {k: v.detach() for k,v in model.state_dict().items() if k not in still}
 
-# %% ../nbs/08_train.ipynb #4c654c3e
+# %% ../nbs/08_train.ipynb #00000015
 class KeepBest(Callback):
     "Keep the best weights, in memory and in a safetensors file if given, and load them when training ends; stop when nothing improves"
     order = 60   # after the recorder
@@ -135,7 +135,7 @@ class KeepBest(Callback):
         if self.restore and self.state: self.model.load_state_dict(self.state, strict=False)
         self.state = None
 
-# %% ../nbs/08_train.ipynb #6afc1f01
+# %% ../nbs/08_train.ipynb #00000016
 @patch
 def state_dict(self:KeepBest): return {k: getattr(self, k) for k in ('rows', 'state', 'best', 'best_epoch', 'names', 'finite')}
 
@@ -145,14 +145,14 @@ def load_state_dict(self:KeepBest, state):
     if any(v.shape != own[k].shape for k,v in (state['state'] or {}).items()): raise ValueError("the best weights have other shapes than the model's")
     for k in self.state_dict(): setattr(self, k, state[k])
 
-# %% ../nbs/08_train.ipynb #8d3ee1f3
+# %% ../nbs/08_train.ipynb #00000017
 def trained(
     model:nn.Module, # Any model
 )->list: # One group of parameters
     "The parameters that need gradients, as fastai's splitter"
     return [[p for p in model.parameters() if p.requires_grad]]
 
-# %% ../nbs/08_train.ipynb #131418e1
+# %% ../nbs/08_train.ipynb #00000018
 @delegates(Learner.__init__)
 def fit_learner(
     dls, # DataLoaders
@@ -172,7 +172,7 @@ def fit_learner(
     learn._xtra = []          # a Learner passes its model's attributes on as its own, and warns when a callback uses one of their names
     return learn
 
-# %% ../nbs/08_train.ipynb #595c6e58
+# %% ../nbs/08_train.ipynb #0000001e
 def fit_cosine(
     learn:Learner, # Any
     n_epoch:int, # Epochs, warm-up and all
@@ -186,14 +186,14 @@ def fit_cosine(
     sched = ParamScheduler(dict(lr=combine_scheds([share, 1-share], [SchedLin(lr/100, lr), SchedCos(lr, 0)])))
     learn.fit(n_epoch, cbs=[sched, *L(cbs)])
 
-# %% ../nbs/08_train.ipynb #aa470460
+# %% ../nbs/08_train.ipynb #00000021
 def history(
     learn:Learner, # After fitting
 )->pd.DataFrame: # epoch, train_loss, valid_loss and the metrics, a row for each epoch
     "The recorded losses and metrics of the last fit"
     return pd.DataFrame(learn.keep_best.rows, columns=learn.keep_best.names).rename_axis('epoch').reset_index()
 
-# %% ../nbs/08_train.ipynb #f04f2d42
+# %% ../nbs/08_train.ipynb #00000024
 def _pack(x, tensors, name):
     "Nested values as JSON has them; tensors are put aside under the way that leads to them"
     if isinstance(x, Mapping): return {k: _pack(v, tensors, f'{name}.{k}') for k,v in x.items()}
@@ -209,7 +209,7 @@ def _unpack(x, tensors, name):
     if list(x) == ['$']: return tensors[name] if x['$'] == 'tensor' else float(x['$'])
     return {k: _unpack(v, tensors, f'{name}.{k}') for k,v in x.items()}
 
-# %% ../nbs/08_train.ipynb #493f78a3
+# %% ../nbs/08_train.ipynb #00000026
 def _dice(dls): return [random, *(dl.rng for dl in dls.loaders if hasattr(dl, 'rng'))]     # Python's and those of the DataLoaders
 
 def _random_states(dls):
@@ -222,7 +222,7 @@ def _set_random_states(dls, states):
     np.random.set_state(tuple(states['numpy'])); torch.set_rng_state(states['torch'])
     for i,s in zip(range(torch.cuda.device_count()), states['gpus']): torch.cuda.set_rng_state(s, i)
 
-# %% ../nbs/08_train.ipynb #7afcffc9
+# %% ../nbs/08_train.ipynb #00000028
 class KeepState(Callback):
     "Write the state of training to a folder after each epoch, and go on from it with the result of a run that was never stopped"
     order = 70   # after KeepBest
@@ -247,7 +247,7 @@ class KeepState(Callback):
     def after_cancel_fit(self):
         if self.due and len(self.recorder.values) > self.epoch: self._write(stopped=True)      # after an epoch, not within one
 
-# %% ../nbs/08_train.ipynb #633bc553
+# %% ../nbs/08_train.ipynb #00000029
 @patch
 def _run(self:KeepState): return dict(n_epoch=self.n_epoch, n_batches=len(self.dls.train), metrics=list(self.recorder.metric_names), tag=self.tag)
 
@@ -263,7 +263,7 @@ def _write(self:KeepState, stopped=False):
     if bad := _not_finite(tensors): warnings.warn(f"{self.folder}: the state after epoch {self.epoch} was not written: {bad}")
     else: save_checkpoint(self.folder, tensors, dict(kind='training', run=self._run(), state=packed))
 
-# %% ../nbs/08_train.ipynb #03ddc689
+# %% ../nbs/08_train.ipynb #0000002a
 @patch
 def _refuse(self:KeepState, why, error=None):
     raise CheckpointError(f"{self.folder}: {why}; for another run give another folder, or delete this one, and training starts from the beginning") from error
@@ -282,7 +282,7 @@ def _read(self:KeepState):
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e: self._refuse(e if isinstance(e, CheckpointError) else f"not a state of training ({type(e).__name__}: {e})", e)
 
-# %% ../nbs/08_train.ipynb #3e620fe9
+# %% ../nbs/08_train.ipynb #0000002b
 @patch
 def _restore(self:KeepState):
     s = self.found
@@ -302,7 +302,7 @@ def _restore(self:KeepState):
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of this run ({type(e).__name__}: {e})", e)
     if s['stopped']: raise CancelFitException
 
-# %% ../nbs/08_train.ipynb #a493b244
+# %% ../nbs/08_train.ipynb #0000002c
 @patch
 def _restore_steps(self:KeepState, s):
     "The optimiser's numbers and tensors, and gradients"
@@ -317,7 +317,82 @@ def _restore_steps(self:KeepState, s):
     params = dict(self.model.named_parameters())
     for k,g in s['grads'].items(): params[k].grad = g.to(params[k].device) if isinstance(g, Tensor) else torch.zeros_like(params[k])
 
-# %% ../nbs/08_train.ipynb #f5f8416a
+# %% ../nbs/08_train.ipynb #00000032
+def best_epochs(
+    values, # One for each epoch, lower is better
+    n:int=3, # How many
+)->list: # Numbers of epochs, the best first
+    "The epochs with the lowest values; those without a number never count"
+    values = np.asarray(values, float)
+    return [int(i) for i in np.argsort(values, kind='stable')[:n] if np.isfinite(values[i])]
+
+class KeepTop(Callback):
+    "Keep the weights of the best epochs as checkpoints `epoch_000`, … in a folder"
+    order = 65   # after KeepBest, before KeepState
+    def __init__(self, folder, n=3, monitor='valid_loss', card=None):
+        if type(n) is not int or n < 1: raise FabricError(f"n is {n!r}; give a number of epochs to keep, at least 1")
+        self.folder, self.n, self.monitor, self.card, self.due = Path(folder), n, monitor, card or {}, False
+    def after_train(self): self.due = not hasattr(self, 'lr_finder')
+    def after_epoch(self):
+        if not self.due: return
+        self.due, at = False, list(self.recorder.metric_names[1:-1]).index(self.monitor)
+        best = best_epochs([row[at] for row in self.recorder.values], self.n)
+        if self.epoch in best: save_checkpoint(self.folder/f'epoch_{self.epoch:03d}', self.model, self.card | dict(epoch=self.epoch, **{self.monitor: self.recorder.values[-1][at]}))
+        for p in self.folder.glob('epoch_*[0-9]'):
+            if int(p.name[6:]) not in best: drop_folder(p)
+
+# %% ../nbs/08_train.ipynb #00000033
+class KeepPreds(Callback):
+    "Write the predictions of the validation rows to `epoch_000.npy`, … in a folder"
+    def __init__(self, folder): self.folder, self.due = Path(folder), False
+    def after_train(self): self.due = not hasattr(self, 'lr_finder')
+    def before_validate(self): self.said = []
+    def after_pred(self):
+        if self.due and not self.training: self.said.append(getattr(self.loss_func, 'activation', noop)(self.pred.detach().float()).cpu())
+    def after_validate(self):
+        if not self.due: return
+        self.due = False
+        with whole_file(self.folder/f'epoch_{self.epoch:03d}.npy') as tmp: np.save(tmp, torch.cat(self.said).numpy())
+
+class TellEpoch(Callback):
+    "A line for each epoch that took longer than some seconds"
+    order, due = 61, False
+    def __init__(self, step, seconds=0): self.step, self.seconds = step, seconds
+    def before_train(self): self.start = time.perf_counter()
+    def after_train(self): self.due = True
+    def after_epoch(self):
+        if self.due and time.perf_counter() - self.start >= self.seconds:
+            print(f'{self.step} epoch {self.epoch+1}/{self.n_epoch}:', *(f'{k} {v:.3f}' for k,v in zip(self.recorder.metric_names[1:-1], self.recorder.values[-1])), flush=True)
+        self.due = False
+
+# %% ../nbs/08_train.ipynb #00000038
+class AverageWeights(Callback):
+    "Validate and keep the exponential moving average of the weights"
+    order = 66   # swaps back after KeepBest and KeepTop, before KeepState
+    def __init__(self, decay=.999):
+        if not (isinstance(decay, float) and 0 < decay < 1): raise FabricError(f"decay is {decay!r}; give a number between 0 and 1, such as .999")
+        self.decay = decay
+    def before_fit(self): self.ema, self.own, self.steps, self.due = None, None, 0, False
+    def before_train(self):
+        from timm.utils import ModelEmaV3
+        self.moves = list(changing(self.model))                # BatchNorm's own numbers among them
+        if self.ema is None: self.ema = ModelEmaV3(self.model, self.decay, use_warmup=True)
+        self.due = not hasattr(self, 'lr_finder')
+    def after_batch(self):
+        if self.training: self.steps += 1; self.ema.update(self.model, self.steps)
+    def before_validate(self):
+        if self.due: self.own = self._moving(self.model); self._set(self._moving(self.ema.module))
+    def after_epoch(self):
+        if self.own: self._set(self.own)
+        self.own, self.due = None, False
+    def after_fit(self):
+        if self.ema and not getattr(getattr(self, 'keep_best', None), 'restore', False): self._set(self._moving(self.ema.module))
+    def _moving(self, model): state = model.state_dict(); return {k: state[k].clone() for k in self.moves}
+    def _set(self, state): self.model.load_state_dict(state, strict=False)
+    def state_dict(self): return dict(average=self._moving(self.ema.module), steps=self.steps)
+    def load_state_dict(self, state): self.ema.module.load_state_dict(state['average'], strict=False); self.steps = state['steps']
+
+# %% ../nbs/08_train.ipynb #0000003b
 OutOfFold = namedtuple('OutOfFold', 'preds history')
 OutOfFold.__doc__ = "Out-of-fold predictions (n, …), and the history with a column `fold`"
 
@@ -331,17 +406,18 @@ def _claim(folder, folds, seed, tag):
     except ValueError as e: raise FabricError(f"{file}: not the record of a fold experiment ({e}); give another folder") from e
     if theirs != mine: raise FabricError(f"{folder} holds another experiment ({theirs}, this one is {mine}); give another folder")
 
-def _fit_one(make, fit, fold, seed):
+def _fit_one(make, fit, fold, seed, place):
     "(predictions of the validation rows, history) of a fresh learner"
     with seeded(seed):
         learn = make(fold)
+        if place: learn.path = place
         with learn.no_bar(), learn.no_logging(): fit(learn)
         return _predict(learn), history(learn)
 
 def _predict(learn):
     with learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #0063998d
+# %% ../nbs/08_train.ipynb #0000003c
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -354,21 +430,37 @@ def fit_folds(
     if folder: _claim(folder, folds, seed, tag)
     parts = []
     for k,fold in enumerate(paced(folds)):
-        file = Path(folder)/f'fold_{k}.npz' if folder else None
-        if file and file.exists(): parts.append(_read_fold(file)); continue
-        preds, hist = _fit_one(make, fit, fold, seed+k)
-        parts.append((preds, hist.assign(fold=k)))
-        if file: _write_fold(file, *parts[-1])
+        place = Path(folder)/f'fold_{k}' if folder else None
+        file = place and place.with_suffix('.npz')
+        if not (file and file.exists()):
+            preds, hist = _fit_one(make, fit, fold, seed+k, place)
+            parts.append((preds, hist.assign(fold=k)))
+            if file: _write_fold(file, *parts[-1])
+        else: parts.append(_read_fold(file))
+        if place: drop_folder(place/'state')
     res = np.full((max(int(np.max(i)) for f in folds for i in f)+1, *parts[0][0].shape[1:]), np.nan, np.float32)
     for (_,valid),(p,_) in zip(folds, parts): res[valid] = p
     return OutOfFold(res, pd.concat([h for _,h in parts], ignore_index=True))
 
+# %% ../nbs/08_train.ipynb #0000003d
 def _write_fold(file, preds, hist):
     with whole_file(file) as tmp: np.savez(tmp, preds=preds, history=hist.to_numpy(float), columns=np.array(list(hist), dtype=str))
 
-# %% ../nbs/08_train.ipynb #1f1f828b
 def _read_fold(file):
     try:
-        with np.load(file, allow_pickle=False) as z: return z['preds'], pd.DataFrame(z['history'], columns=list(z['columns']))
+        with np.load(file, allow_pickle=False) as z: return z['preds'], pd.DataFrame(z['history'], columns=list(z['columns'])).astype(dict(epoch=int, fold=int))
     except (OSError, ValueError, EOFError, KeyError, BadZipFile) as e:
         raise FabricError(f"{file}: not a finished fold, or damaged ({type(e).__name__}); remove it and the fold is trained again") from e
+
+# %% ../nbs/08_train.ipynb #00000044
+def fair_epochs(
+    rows:pd.DataFrame, # Of `fit_folds`: epoch, fold and `monitor`
+    monitor:str='valid_loss', # Column to choose by, lower is better
+)->list: # An epoch for each fold
+    "For each fold the epoch that is best on average of the other folds"
+    table = rows.pivot(index='epoch', columns='fold', values=monitor)
+    if table.shape[1] < 2: raise FabricError("there is one fold; an epoch is chosen by the other folds, so give at least two")
+    others = {k: table.drop(columns=k).mean(axis=1, skipna=False)[table[k].notna()] for k in table}
+    lost = [k for k,v in others.items() if not v.notna().any()]
+    if lost: raise FabricError(f"fold {lost[0]} has no epoch that all other folds have a {monitor} for; train all folds for the same number of epochs")
+    return [int(v.idxmin()) for v in others.values()]
