@@ -479,6 +479,7 @@ def test_labels_of_a_photo_do_not_reach_its_own_prediction(table, encoder, vecto
     a, b = (attribute_oof(t, vectors, encoder, folds) for t in (table, flipped))
     assert (a[folds[0][1]] == b[folds[0][1]]).all() and (a[folds[1][1]] != b[folds[1][1]]).any()
 
+@pytest.mark.once
 def test_vectors_that_tell_are_learned(table, encoder, vectors):
     learn = partial(attribute_oof, table, vectors, encoder, fit=partial(fit_probe, steps=100))
     probs, y = learn(), table.targets()

@@ -595,6 +595,7 @@ def old_logits(old, mode, photos, model):
 HOW = dict(hybrid=dict(prefix='module.'), mobilenet=dict(take=lambda k: '.classifier.' not in k), clip=dict(take=lambda k: 'text_' not in k and 'logit_scale' not in k))   # whole and from several GPUs; without torchvision's classifier; without the text tower
 
 @pytest.mark.parametrize('mode', HOW)
+@pytest.mark.once
 def test_an_old_checkpoint_at_its_real_size(mode, old, folder, tmp_path):
     photos = sorted(folder.rglob('*.jpg'))[::20]
     model = load_hybrid(write_old(tmp_path/'old.pth.tar', old, mode, **HOW[mode]))

@@ -85,6 +85,7 @@ def test_the_real_command(telas, saved, tmp_path):
 # ---- touch_survey: ratings without photos
 
 @needs('weights')
+@pytest.mark.once
 def test_weight_from_photo_and_blend(telas, tmp_path):
     "A small form of 51_learning's real task: better than the mean weight, saved and loaded, the photo prepared as it was learned"
     weighed = telas[telas.gsm < 1500]

@@ -156,6 +156,7 @@ def touch_of(name): return 'smoothness' if name in ONE_TOUCH else None
 
 # ---- reading
 
+@pytest.mark.once
 def test_same_predictions_from_vectors(saved, tmp_path):
     name, net, file = saved
     ours, (v, blend) = load_reference(file, encoder=512, touch=touch_of(name)), vectors(seed=1)
@@ -216,6 +217,7 @@ def photos(b=5):
 def pixels(imgs): return torch.stack([torch.from_numpy(np.array(i)).permute(2, 0, 1)/255 for i in imgs])
 
 @pytest.mark.parametrize('prefix', ['image_encoder.', 'image_encoder.visual.', 'image_encoder.model.visual.'])
+@pytest.mark.once
 def test_clip_in_the_file(clip, prefix, tmp_path):
     x, (_, blend) = pixels(photos()), vectors(5, seed=2)
     with torch.no_grad(): v = clip((x-MEAN)/STD)
@@ -234,6 +236,7 @@ def test_clip_in_the_file(clip, prefix, tmp_path):
         with pytest.raises(FabricError, match="an image encoder of its own, 'clip'.*leave it out, or give encoder=512"): load_reference(tmp_path/'venezia.pth', other, 'softness')
     assert isinstance(load_reference(tmp_path/'venezia.pth', 512, 'softness').encoder, VectorsOnly)
 
+@pytest.mark.once
 def test_clip_beside_the_file(clip, tmp_path):
     x, (_, blend) = pixels(photos()), vectors(5, seed=2)
     tower = copy.deepcopy(clip).half()
@@ -316,6 +319,7 @@ def imagebind_in_the_file(tmp_path, model, vision, b=5, **sizes):
     return ours, x, blend
 
 @pytest.mark.parametrize('model', MODELS)
+@pytest.mark.once
 def test_a_small_imagebind_in_the_file(model, tmp_path):
     vision = dict(image_size=28, patch_size=14, width=160, layers=3, heads=2)
     ours, x, blend = imagebind_in_the_file(tmp_path, model, vision, width=160, layers=3, heads=2, size=28)

@@ -188,6 +188,7 @@ def test_same_seed_same_weights(recipe, fabrics):
     if recipe == 'mlb': assert differ(a, run(2))
 
 @pytest.mark.parametrize('recipe', sorted(set(RECIPES) - {'galata', 'kostantiniyye_as_ran', 'kostantiniyye_as_meant'}))    # the same parts as kostantiniyye
+@pytest.mark.once
 def test_a_fitted_model_does_not_say_the_same_of_everything(recipe, fabrics):
     "What BatchNorm saw in a short training must be enough to tell fabrics apart in evaluation mode"
     vectors = np.random.default_rng(0).standard_normal((24, 8))

@@ -207,6 +207,7 @@ def kill_at(tmp_path, whole, dice, n=3):
     weights, card, said = finish(folder, tmp_path/'out', seed_after(folder))
     assert weights == whole[0] and card == whole[1] and len(said) < lines
 
+@pytest.mark.once
 def test_killed_at_any_moment(tmp_path, uninterrupted): kill_at(tmp_path, uninterrupted, random.Random(1), 2)
 
 @pytest.mark.stress
@@ -214,6 +215,7 @@ def test_killed_at_twenty_moments(tmp_path, uninterrupted):
     for i in range(5): kill_at(tmp_path/str(i), uninterrupted, random.Random(10+i), 4)
 
 @pytest.mark.parametrize('stop_at', [2, *(pytest.param(k, marks=pytest.mark.stress) for k in (1, 3))])       # the first state has one move; each later one has two
+@pytest.mark.once
 def test_killed_within_a_write(tmp_path, uninterrupted, stop_at):
     p = start(tmp_path/'state', tmp_path/'out', stop_at)
     p.communicate(timeout=120)

@@ -358,6 +358,7 @@ tune_detector(t, {out!r}, bases()[{kind!r}](), valid=.3, epochs=100_000, size=64
 '''
 
 @pytest.mark.parametrize('kind,how', [pytest.param('yolo', signal.SIGINT, id='interrupt'), pytest.param('yolos', signal.SIGKILL, id='kill', marks=pytest.mark.stress)])
+@pytest.mark.once
 def test_stopped_it_leaves_out_as_it_was(tmp_path, kind, how):
     bases()[kind](); pytest.importorskip('supervision')
     (tmp_path/'temp').mkdir()

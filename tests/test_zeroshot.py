@@ -107,6 +107,7 @@ def by_hand(clip, names, prompts=PROMPTS):
     v = torch.stack([F.normalize(clip.encode_text(tokens(*[p.format(n.replace('_', ' ')) for p in prompts])), dim=1).mean(0) for n in names])
     return v/v.norm(dim=1, keepdim=True)
 
+@pytest.mark.once
 def test_class_vectors(clip):
     want, tensors = by_hand(clip, CLASSES), clip.state_dict()
     got = class_vectors(CLASSES, tensors)
