@@ -8,7 +8,7 @@ __all__ = ['ATTRIBUTE_LOSSES', 'AttributeModel', 'attribute_model', 'AttributeLo
            'embed_photos', 'fit_probe', 'attribute_oof', 'attribute_report', 'attribute_probs', 'train_attributes',
            'tune_attributes', 'save_attributes', 'load_attributes', 'AttributePrediction', 'predict_attributes']
 
-# %% ../nbs/31_attributes.ipynb #3e3675fb
+# %% ../nbs/31_attributes.ipynb #00000003
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +25,11 @@ from .colours import dominant_colours, plot_colours, _opaque
 from .plots import PALETTE, GREY, INK
 from .checkpoints import load_checkpoint, save_checkpoint
 from .embeds import embed
-from .train import eval_frozen, fit_folds, fit_learner
+from .train import eval_frozen, fit_folds, fit_learner, freeze_folded
 from .encoders import encoder_card, encoder_from_card, image_encoder
 from .heads import head
 
-# %% ../nbs/31_attributes.ipynb #1144eb26
+# %% ../nbs/31_attributes.ipynb #00000009
 class AttributeModel(nn.Module):
     "Photos or their stored vectors in, a logit for each attribute out"
     thresholds, card = None, {}
@@ -39,15 +39,7 @@ class AttributeModel(nn.Module):
     def forward(self, x): return self.head(x if x.ndim == 2 else self.encoder(x))   # (b, 3, h, w) or (b, n_out) -> (b, attributes)
     def train(self, mode=True): return eval_frozen(super().train(mode))
 
-# %% ../nbs/31_attributes.ipynb #8f594321
-def _tunable(encoder):
-    "A copy that learns; BatchNorms that were folded into their convolutions stay as they are: a batch's own statistics would undo them"
-    res = deepcopy(encoder).requires_grad_(True)
-    norms = [m for m in res.modules() if isinstance(m, nn.BatchNorm2d) and m.affine and m.track_running_stats]
-    folded = all(not m.running_mean.any() and (m.running_var == 1).all() for m in norms) and any(m.bias.any() for m in norms)
-    for m in norms*folded: m.requires_grad_(False)
-    return res
-
+# %% ../nbs/31_attributes.ipynb #0000000a
 def attribute_model(
     table:AttributeTable, # Whose attributes are learned
     encoder='mobilenetv3_large_100', # Name of an image encoder (any of timm's), or an `ImageEncoder`
@@ -59,7 +51,7 @@ def attribute_model(
     "A model for the attributes of a table; further arguments go to the head"
     if isinstance(encoder, str): encoder = image_encoder(encoder, pretrained)
     if not isinstance(encoder, nn.Module) or not hasattr(encoder, 'n_out'): raise FabricError(f"an encoder is a name or an ImageEncoder, not a {type(encoder).__name__}")
-    encoder = _tunable(encoder) if fine_tune else encoder.requires_grad_(False)
+    encoder = freeze_folded(deepcopy(encoder).requires_grad_(True)) if fine_tune else encoder.requires_grad_(False)
     model = AttributeModel(encoder, head(head_name, encoder.n_out, len(table.groups), **kwargs), table.groups, table.exclusive)
     model.head_name, model.head_args = head_name, kwargs
     _start_at_rates(model, table)
@@ -74,7 +66,7 @@ def _start_at_rates(model, table):
     if not isinstance(last, nn.Linear): raise FabricError(f"head {model.head_name!r} ends in {type(last).__name__} and gives no logits; choose from: linear, mlp, probe, decoder_levels")
     last.weight.zero_(); last.bias.copy_(torch.where(one, rate.log(), rate.logit()))
 
-# %% ../nbs/31_attributes.ipynb #867c4af7
+# %% ../nbs/31_attributes.ipynb #0000000f
 def _pos_weight(y):
     if not len(y): raise FabricError("the loss 'bce_weighted' weighs by how rare each attribute is; give the training labels y")
     return ((len(y) - y.sum(0))/y.sum(0).clamp(min=1)).clamp(max=100)   # (k,)
@@ -89,7 +81,7 @@ ATTRIBUTE_LOSSES = dict(   # name -> training labels (n, k) -> loss of logits an
     bce_weighted=lambda y: nn.BCEWithLogitsLoss(pos_weight=_pos_weight(y)),
     asymmetric=_asymmetric)
 
-# %% ../nbs/31_attributes.ipynb #6b4178cf
+# %% ../nbs/31_attributes.ipynb #00000010
 class AttributeLoss(nn.Module):
     "Mean of a loss over the attributes that stand alone and cross-entropy over each group that excludes"
     def __init__(self, groups, exclusive=(), kind='bce', y=None):
@@ -107,7 +99,7 @@ class AttributeLoss(nn.Module):
     def activation(self, pred): return attribute_activation(pred, self.one)
     def decodes(self, probs): return chosen(probs, self.one, self.thresholds)
 
-# %% ../nbs/31_attributes.ipynb #09e94fc3
+# %% ../nbs/31_attributes.ipynb #00000012
 def one_of(
     groups:dict, # Attribute to group
     exclusive:tuple, # Groups of which a photo has exactly one attribute
@@ -124,7 +116,7 @@ def attribute_activation(
     for cols in one: res[:, cols] = logits[:, cols].float().softmax(1)
     return res
 
-# %% ../nbs/31_attributes.ipynb #ca9d1532
+# %% ../nbs/31_attributes.ipynb #00000013
 def chosen(
     probs, # (n, k) probabilities
     one:list=(), # Columns of each exclusive group, as `one_of` gives them
@@ -136,7 +128,7 @@ def chosen(
     for cols in one: res[:, cols] = F.one_hot(probs[:, cols].argmax(1), len(cols)).bool()
     return res
 
-# %% ../nbs/31_attributes.ipynb #a8d2c8c0
+# %% ../nbs/31_attributes.ipynb #00000016
 def attribute_folds(
     table:AttributeTable, # With or without a column `product`
     n:int=5, # Folds
@@ -155,13 +147,13 @@ def _own_fold(table):
     if not all(map(len, fold)): raise FabricError(f"the table has the parts {', '.join(map(str, parts.unique()))}, and training needs train and val; give fold=(train rows, validation rows), or take one part: table.part('train')")
     return fold
 
-# %% ../nbs/31_attributes.ipynb #6464b2e6
+# %% ../nbs/31_attributes.ipynb #00000017
 def _varied(size):
     "Random crops of at least half the photo, and mirroring"
     from torchvision import transforms as T
     return T.Compose([T.RandomResizedCrop(size, (.5, 1.)), T.RandomHorizontalFlip()])
 
-# %% ../nbs/31_attributes.ipynb #233a64a6
+# %% ../nbs/31_attributes.ipynb #00000018
 def _cuts(items, cut, fold, folder, size):
     "(image files, training rows, validation rows); `both` puts the cut photos behind the whole ones"
     small = lambda rows, c: small_photos(rows, folder, size, c)
@@ -181,7 +173,7 @@ class AttributeNames(L):
 class EncodedAttributes(EncodedMultiCategorize):
     def decodes(self, o): return AttributeNames(one_hot_decode(o, self.vocab))
 
-# %% ../nbs/31_attributes.ipynb #1eca7d4f
+# %% ../nbs/31_attributes.ipynb #00000019
 def _rows(table, encoder, fold, cut, folder):
     "(rows of image and labels, (training rows, validation rows))"
     if encoder is None: raise FabricError("neither encoder nor vectors are given; the encoder says what photos must look like")
@@ -194,7 +186,7 @@ def _photo_dls(rows, names, fold, encoder, augment=True, **kwargs):
     block = DataBlock(blocks, get_x=itemgetter('image'), get_y=itemgetter('y'), splitter=lambda o: tuple(map(list, fold)))
     return block.dataloaders(rows, bs=min(kwargs.get('bs', 32), len(fold[0])), num_workers=kwargs.get('num_workers', 0))
 
-# %% ../nbs/31_attributes.ipynb #cbbd75d9
+# %% ../nbs/31_attributes.ipynb #0000001a
 def _inputs(e): return f'photos of {e.size} pixels, crop {e.crop}, crop_mode {e.crop_mode}', f'vectors of {e.n_out} numbers'
 
 def attribute_dls(
@@ -218,7 +210,7 @@ def attribute_dls(
     dls.table, dls.inputs, dls.labels = table, inputs, table.targets()[[i for i in fold[0] if i < len(table)]]
     return dls
 
-# %% ../nbs/31_attributes.ipynb #b88124ab
+# %% ../nbs/31_attributes.ipynb #0000001e
 def macro_f1(
     loss:AttributeLoss, # Knows which attributes exclude each other
 ):
@@ -229,7 +221,7 @@ def macro_f1(
         return (2*hits/total)[y.sum(0) > 0].mean().item()
     return AccumMetric(macro_f1, flatten=False)
 
-# %% ../nbs/31_attributes.ipynb #d781d8a8
+# %% ../nbs/31_attributes.ipynb #0000001f
 def attribute_learner(
     dls:DataLoaders, # From `attribute_dls`
     model:AttributeModel, # From `attribute_model`
@@ -242,7 +234,7 @@ def attribute_learner(
     loss_func = AttributeLoss(model.groups, model.exclusive, loss, dls.labels)
     return fit_learner(dls, model, loss_func, **(dict(metrics=macro_f1(loss_func)) | kwargs))
 
-# %% ../nbs/31_attributes.ipynb #24e2053d
+# %% ../nbs/31_attributes.ipynb #00000026
 def embed_photos(
     table:AttributeTable, # Its photos
     encoder:nn.Module, # From `image_encoder`
@@ -263,7 +255,7 @@ def fit_probe(
     n_epoch = max(2, min(40, round(steps/len(learn.dls.train))))
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(n_epoch, lr or 1/learn.model.encoder.n_out)
 
-# %% ../nbs/31_attributes.ipynb #029dac15
+# %% ../nbs/31_attributes.ipynb #00000027
 def _probe(table, vectors, fold, encoder, loss, kwargs):
     "A learner of a head on stored vectors"
     bs = min(64, max(8, len(fold[0])//12))      # a dozen batches or more
@@ -283,7 +275,7 @@ def attribute_oof(
     tag = f'{loss} {kwargs} {len(table.groups)} attributes, vectors {np.asarray(vectors).sum(dtype=float)!r}'
     return fit_folds(lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs), fit, folds or attribute_folds(table), tag=tag, **fold_args).preds
 
-# %% ../nbs/31_attributes.ipynb #779a170e
+# %% ../nbs/31_attributes.ipynb #0000002a
 def attribute_report(
     table:AttributeTable, # What is true
     probs, # (n, k) probabilities
@@ -301,7 +293,7 @@ def attribute_report(
     parts.append(top.rename(columns=dict(recall='value')).assign(model='model', metric=[f'top{k}_recall' for k in top.k])[['group', 'model', 'metric', 'value', 'lo', 'hi', 'n']])
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/31_attributes.ipynb #5737fc36
+# %% ../nbs/31_attributes.ipynb #00000031
 def attribute_probs(
     model:AttributeModel, # Trained
     items, # Photos, as `embed` takes them, or their vectors (n, n_out)
@@ -324,7 +316,7 @@ def _refit(make, rows, seed):
         fit_probe(learn)
     return learn.model.cpu().eval()
 
-# %% ../nbs/31_attributes.ipynb #7ebdf6a8
+# %% ../nbs/31_attributes.ipynb #00000032
 def _by_parts(table, vectors, make, seed):
     "(model, thresholds, report): trained on train, tuned on val, scored on test"
     rows = {p: np.flatnonzero(table.items.part == p) for p in ('train', 'val', 'test')}
@@ -343,7 +335,7 @@ def _by_folds(table, vectors, make, seed):
     if f1.any(): report = pd.concat([report[~f1], attribute_report(table, strict)[f1.to_numpy()]], ignore_index=True)
     return _refit(make, np.arange(len(table)), seed), tune_thresholds(probs, y), report
 
-# %% ../nbs/31_attributes.ipynb #4752d8a3
+# %% ../nbs/31_attributes.ipynb #00000033
 def _how(table):
     "By the parts of the table, or by folds"
     parts = set(table.items.get('part', ()))
@@ -361,7 +353,7 @@ def _scores(report, how):
     columns = ['group', 'model', 'metric', 'value', 'lo', 'hi']
     return dict(columns=columns, rows=report[columns].astype(object).where(report[columns].notna(), None).values.tolist(), how=how)
 
-# %% ../nbs/31_attributes.ipynb #afbde112
+# %% ../nbs/31_attributes.ipynb #00000034
 def train_attributes(
     table:AttributeTable, # Photos and labels
     encoder='mobilenetv3_large_100', # Name of an image encoder (any of timm's), or an `ImageEncoder`
@@ -381,7 +373,7 @@ def train_attributes(
     model.card = dict(scores=_scores(report, 'test part' if how is _by_parts else 'out of fold'), cut=cut, n_photos=len(table.items.image.unique()), seed=seed, loss=loss)
     return model
 
-# %% ../nbs/31_attributes.ipynb #651a692e
+# %% ../nbs/31_attributes.ipynb #00000039
 def tune_attributes(
     learn:Learner, # From `attribute_learner`, fitted
 )->AttributeModel: # The learner's model
@@ -390,7 +382,7 @@ def tune_attributes(
     learn.model.thresholds = _named(learn.model, tune_thresholds(probs.numpy(), np.asarray(y).astype(np.uint8)))
     return learn.model
 
-# %% ../nbs/31_attributes.ipynb #1c924f3b
+# %% ../nbs/31_attributes.ipynb #0000003c
 def save_attributes(
     model:AttributeModel, # Trained
     folder:str|Path, # Folder to make or replace
@@ -411,7 +403,7 @@ def _from_card(card):
     except FabricError: raise
     except (KeyError, TypeError, AttributeError, ValueError) as e: raise FabricError(f"card.json does not describe an attribute model ({type(e).__name__}: {e}); it needs attributes, exclusive, thresholds, head and encoder as save_attributes writes them") from e
 
-# %% ../nbs/31_attributes.ipynb #4de83d88
+# %% ../nbs/31_attributes.ipynb #0000003d
 def load_attributes(
     folder:str|Path, # From `save_attributes`
     **expect # What the card must say
@@ -421,7 +413,7 @@ def load_attributes(
     model.card, model.thresholds = card, card['thresholds']
     return model.eval().requires_grad_(False)
 
-# %% ../nbs/31_attributes.ipynb #b8c95fad
+# %% ../nbs/31_attributes.ipynb #00000040
 def _by_group(groups): return {g: [a for a,h in groups.items() if h == g] for g in dict.fromkeys(groups.values())}
 
 def _yes(probs, model):
@@ -450,7 +442,7 @@ class AttributePrediction:
         lines = [f"{g:10s} {', '.join(f'{a} {self.probs[a]:.0%}' for a in names) or '-'}" for g,names in self.chosen.items()]
         return '\n'.join([*lines, f"{'colours':10s} {', '.join(f'{c.name} {c.ko} {c.share:.0%}' for c in self.colours)}"])
 
-# %% ../nbs/31_attributes.ipynb #2f1573c6
+# %% ../nbs/31_attributes.ipynb #00000041
 def _middle(photo):
     "The middle of a photo, half as wide and half as high, as a mask"
     x, y = (abs(np.arange(n) - (n-1)/2) <= n/4 for n in photo.size)
@@ -469,7 +461,7 @@ def predict_attributes(
     colours = dominant_colours(image, mask) if told else dominant_colours(photo, _middle(photo))
     return AttributePrediction(dict(zip(model.groups, map(float, probs))), model, colours, photo)
 
-# %% ../nbs/31_attributes.ipynb #f0b5a96c
+# %% ../nbs/31_attributes.ipynb #00000045
 @patch
 def plot(self:AttributePrediction,
     n:int=3, # Attributes shown of each group

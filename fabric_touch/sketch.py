@@ -27,7 +27,7 @@ from .augment import AUGMENTS, Augment, test_transform, train_transform
 from .ensembles import COMBINERS, added, agreement, ensemble_scores, fit_combiner, plot_agreement, plot_models, write_oof, write_output
 from .checkpoints import CheckpointError, load_checkpoint, read_card, save_checkpoint
 from . import train
-from .train import AverageWeights, KeepPreds, KeepState, KeepTop, TellEpoch, fair_epochs, fit_cosine, fit_learner
+from .train import AverageWeights, KeepPreds, KeepState, KeepTop, TellEpoch, eval_frozen, fair_epochs, fit_cosine, fit_learner, freeze_folded
 from .encoders import ENCODERS, encoder_card, encoder_from_card, image_encoder
 from .together import Together, mean_probs
 
@@ -46,7 +46,7 @@ class SketchModel(nn.Module):
     "Sketches (b, 3, size, size) in 0..1 in, a logit for each class out"
     def __init__(self, encoder, n_classes):
         super().__init__()
-        self.arch, self.size, self.n_classes, body = encoder_card(encoder), encoder.size, n_classes, encoder.body.requires_grad_(True)
+        self.arch, self.size, self.n_classes, body = encoder_card(encoder), encoder.size, n_classes, freeze_folded(encoder.body.requires_grad_(True))
         for k in ('mean', 'std'): self.register_buffer(k, getattr(encoder, k), persistent=False)
         if hasattr(body, 'reset_classifier'): body.reset_classifier(n_classes)
         self.net = body if hasattr(body, 'reset_classifier') else EncoderNet(body, encoder.n_out, n_classes)
@@ -54,6 +54,7 @@ class SketchModel(nn.Module):
     def head(self): return self.net.get_classifier()
     def features(self, x): return self.net.forward_head(self.net.forward_features((x - self.mean)/self.std), pre_logits=True)    # (b, n)
     def forward(self, x): return self.net((x - self.mean)/self.std)                                                            # (b, classes)
+    def train(self, mode=True): return eval_frozen(super().train(mode))
 
 # %% ../nbs/33_sketch.ipynb #00000008
 def _sized(arch, size, kwargs):

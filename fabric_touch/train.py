@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['LEVEL_LOSSES', 'OutOfFold', 'soft_cross_entropy', 'ranked_probability', 'TouchLoss', 'activate', 'freeze',
-           'eval_frozen', 'changing', 'KeepBest', 'trained', 'fit_learner', 'fit_cosine', 'history', 'KeepState',
-           'best_epochs', 'KeepTop', 'KeepPreds', 'TellEpoch', 'AverageWeights', 'fit_folds', 'fair_epochs']
+           'eval_frozen', 'freeze_folded', 'changing', 'KeepBest', 'trained', 'fit_learner', 'fit_cosine', 'history',
+           'KeepState', 'best_epochs', 'KeepTop', 'KeepPreds', 'TellEpoch', 'AverageWeights', 'fit_folds',
+           'fair_epochs']
 
 # %% ../nbs/08_train.ipynb #00000003
 import hashlib, json, os, random, time, warnings
@@ -93,6 +94,16 @@ def eval_frozen(
     return model
 
 # %% ../nbs/08_train.ipynb #00000012
+def freeze_folded(
+    module:nn.Module, # A network that shall learn
+)->nn.Module: # The same
+    "Turn off the gradients of BatchNorms that were folded into their convolutions"
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.affine and m.track_running_stats]
+    folded = all(not m.running_mean.any() and (m.running_var == 1).all() for m in norms) and any(m.bias.any() for m in norms)
+    for m in norms*folded: m.requires_grad_(False)
+    return module
+
+# %% ../nbs/08_train.ipynb #00000015
 def changing(
     model:nn.Module, # In training mode
 )->dict: # Name to tensor, as in `state_dict`
@@ -102,7 +113,7 @@ def changing(
         if not m.training: still |= {f'{name}.{b}'.lstrip('.') for b in m._buffers}
     return {k: v.detach() for k,v in model.state_dict().items() if k not in still}
 
-# %% ../nbs/08_train.ipynb #00000015
+# %% ../nbs/08_train.ipynb #00000018
 class KeepBest(Callback):
     "Keep the best weights, in memory and in a safetensors file if given, and load them when training ends; stop when nothing improves"
     order = 60   # after the recorder
@@ -135,7 +146,7 @@ class KeepBest(Callback):
         if self.restore and self.state: self.model.load_state_dict(self.state, strict=False)
         self.state = None
 
-# %% ../nbs/08_train.ipynb #00000016
+# %% ../nbs/08_train.ipynb #00000019
 @patch
 def state_dict(self:KeepBest): return {k: getattr(self, k) for k in ('rows', 'state', 'best', 'best_epoch', 'names', 'finite')}
 
@@ -145,14 +156,14 @@ def load_state_dict(self:KeepBest, state):
     if any(v.shape != own[k].shape for k,v in (state['state'] or {}).items()): raise ValueError("the best weights have other shapes than the model's")
     for k in self.state_dict(): setattr(self, k, state[k])
 
-# %% ../nbs/08_train.ipynb #00000017
+# %% ../nbs/08_train.ipynb #0000001a
 def trained(
     model:nn.Module, # Any model
 )->list: # One group of parameters
     "The parameters that need gradients, as fastai's splitter"
     return [[p for p in model.parameters() if p.requires_grad]]
 
-# %% ../nbs/08_train.ipynb #00000018
+# %% ../nbs/08_train.ipynb #0000001b
 @delegates(Learner.__init__)
 def fit_learner(
     dls, # DataLoaders
@@ -172,7 +183,7 @@ def fit_learner(
     learn._xtra = []          # a Learner passes its model's attributes on as its own, and warns when a callback uses one of their names
     return learn
 
-# %% ../nbs/08_train.ipynb #0000001e
+# %% ../nbs/08_train.ipynb #00000021
 def fit_cosine(
     learn:Learner, # Any
     n_epoch:int, # Epochs, warm-up and all
@@ -186,14 +197,14 @@ def fit_cosine(
     sched = ParamScheduler(dict(lr=combine_scheds([share, 1-share], [SchedLin(lr/100, lr), SchedCos(lr, 0)])))
     learn.fit(n_epoch, cbs=[sched, *L(cbs)])
 
-# %% ../nbs/08_train.ipynb #00000021
+# %% ../nbs/08_train.ipynb #00000024
 def history(
     learn:Learner, # After fitting
 )->pd.DataFrame: # epoch, train_loss, valid_loss and the metrics, a row for each epoch
     "The recorded losses and metrics of the last fit"
     return pd.DataFrame(learn.keep_best.rows, columns=learn.keep_best.names).rename_axis('epoch').reset_index()
 
-# %% ../nbs/08_train.ipynb #00000024
+# %% ../nbs/08_train.ipynb #00000027
 def _pack(x, tensors, name):
     "Nested values as JSON has them; tensors are put aside under the way that leads to them"
     if isinstance(x, Mapping): return {k: _pack(v, tensors, f'{name}.{k}') for k,v in x.items()}
@@ -209,7 +220,7 @@ def _unpack(x, tensors, name):
     if list(x) == ['$']: return tensors[name] if x['$'] == 'tensor' else float(x['$'])
     return {k: _unpack(v, tensors, f'{name}.{k}') for k,v in x.items()}
 
-# %% ../nbs/08_train.ipynb #00000026
+# %% ../nbs/08_train.ipynb #00000029
 def _dice(dls): return [random, *(dl.rng for dl in dls.loaders if hasattr(dl, 'rng'))]     # Python's and those of the DataLoaders
 
 def _random_states(dls):
@@ -222,7 +233,7 @@ def _set_random_states(dls, states):
     np.random.set_state(tuple(states['numpy'])); torch.set_rng_state(states['torch'])
     for i,s in zip(range(torch.cuda.device_count()), states['gpus']): torch.cuda.set_rng_state(s, i)
 
-# %% ../nbs/08_train.ipynb #00000028
+# %% ../nbs/08_train.ipynb #0000002b
 class KeepState(Callback):
     "Write the state of training to a folder after each epoch, and go on from it with the result of a run that was never stopped"
     order = 70   # after KeepBest
@@ -247,7 +258,7 @@ class KeepState(Callback):
     def after_cancel_fit(self):
         if self.due and len(self.recorder.values) > self.epoch: self._write(stopped=True)      # after an epoch, not within one
 
-# %% ../nbs/08_train.ipynb #00000029
+# %% ../nbs/08_train.ipynb #0000002c
 @patch
 def _run(self:KeepState): return dict(n_epoch=self.n_epoch, n_batches=len(self.dls.train), metrics=list(self.recorder.metric_names), tag=self.tag)
 
@@ -263,7 +274,7 @@ def _write(self:KeepState, stopped=False):
     if bad := _not_finite(tensors): warnings.warn(f"{self.folder}: the state after epoch {self.epoch} was not written: {bad}")
     else: save_checkpoint(self.folder, tensors, dict(kind='training', run=self._run(), state=packed))
 
-# %% ../nbs/08_train.ipynb #0000002a
+# %% ../nbs/08_train.ipynb #0000002d
 @patch
 def _refuse(self:KeepState, why, error=None):
     raise CheckpointError(f"{self.folder}: {why}; for another run give another folder, or delete this one, and training starts from the beginning") from error
@@ -282,7 +293,7 @@ def _read(self:KeepState):
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e: self._refuse(e if isinstance(e, CheckpointError) else f"not a state of training ({type(e).__name__}: {e})", e)
 
-# %% ../nbs/08_train.ipynb #0000002b
+# %% ../nbs/08_train.ipynb #0000002e
 @patch
 def _restore(self:KeepState):
     s = self.found
@@ -302,7 +313,7 @@ def _restore(self:KeepState):
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of this run ({type(e).__name__}: {e})", e)
     if s['stopped']: raise CancelFitException
 
-# %% ../nbs/08_train.ipynb #0000002c
+# %% ../nbs/08_train.ipynb #0000002f
 @patch
 def _restore_steps(self:KeepState, s):
     "The optimiser's numbers and tensors, and gradients"
@@ -317,7 +328,7 @@ def _restore_steps(self:KeepState, s):
     params = dict(self.model.named_parameters())
     for k,g in s['grads'].items(): params[k].grad = g.to(params[k].device) if isinstance(g, Tensor) else torch.zeros_like(params[k])
 
-# %% ../nbs/08_train.ipynb #00000032
+# %% ../nbs/08_train.ipynb #00000035
 def best_epochs(
     values, # One for each epoch, lower is better
     n:int=3, # How many
@@ -341,7 +352,7 @@ class KeepTop(Callback):
         for p in self.folder.glob('epoch_*[0-9]'):
             if int(p.name[6:]) not in best: drop_folder(p)
 
-# %% ../nbs/08_train.ipynb #00000033
+# %% ../nbs/08_train.ipynb #00000036
 class KeepPreds(Callback):
     "Write the predictions of the validation rows to `epoch_000.npy`, … in a folder"
     def __init__(self, folder): self.folder, self.due = Path(folder), False
@@ -365,7 +376,7 @@ class TellEpoch(Callback):
             print(f'{self.step} epoch {self.epoch+1}/{self.n_epoch}:', *(f'{k} {v:.3f}' for k,v in zip(self.recorder.metric_names[1:-1], self.recorder.values[-1])), flush=True)
         self.due = False
 
-# %% ../nbs/08_train.ipynb #00000038
+# %% ../nbs/08_train.ipynb #0000003b
 class AverageWeights(Callback):
     "Validate and keep the exponential moving average of the weights"
     order = 66   # swaps back after KeepBest and KeepTop, before KeepState
@@ -392,7 +403,7 @@ class AverageWeights(Callback):
     def state_dict(self): return dict(average=self._moving(self.ema.module), steps=self.steps)
     def load_state_dict(self, state): self.ema.module.load_state_dict(state['average'], strict=False); self.steps = state['steps']
 
-# %% ../nbs/08_train.ipynb #0000003b
+# %% ../nbs/08_train.ipynb #0000003e
 OutOfFold = namedtuple('OutOfFold', 'preds history')
 OutOfFold.__doc__ = "Out-of-fold predictions (n, …), and the history with a column `fold`"
 
@@ -417,7 +428,7 @@ def _fit_one(make, fit, fold, seed, place):
 def _predict(learn):
     with learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #0000003c
+# %% ../nbs/08_train.ipynb #0000003f
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -442,7 +453,7 @@ def fit_folds(
     for (_,valid),(p,_) in zip(folds, parts): res[valid] = p
     return OutOfFold(res, pd.concat([h for _,h in parts], ignore_index=True))
 
-# %% ../nbs/08_train.ipynb #0000003d
+# %% ../nbs/08_train.ipynb #00000040
 def _write_fold(file, preds, hist):
     with whole_file(file) as tmp: np.savez(tmp, preds=preds, history=hist.to_numpy(float), columns=np.array(list(hist), dtype=str))
 
@@ -452,7 +463,7 @@ def _read_fold(file):
     except (OSError, ValueError, EOFError, KeyError, BadZipFile) as e:
         raise FabricError(f"{file}: not a finished fold, or damaged ({type(e).__name__}); remove it and the fold is trained again") from e
 
-# %% ../nbs/08_train.ipynb #00000044
+# %% ../nbs/08_train.ipynb #00000047
 def fair_epochs(
     rows:pd.DataFrame, # Of `fit_folds`: epoch, fold and `monitor`
     monitor:str='valid_loss', # Column to choose by, lower is better
