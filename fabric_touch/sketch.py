@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['SKETCH_LOSSES', 'SKETCH_RECIPES', 'SCHEDULES', 'EncoderNet', 'SketchModel', 'sketch_model', 'SketchLoss',
            'SketchRecipe', 'as_recipe', 'SketchSet', 'sketch_dls', 'FreshViews', 'MixBatch', 'sketch_learner',
-           'sketch_vectors', 'FoldModels', 'Member', 'load_member', 'fit_folds', 'SketchEnsemble', 'sketch_ensemble']
+           'sketch_vectors', 'FoldModels', 'Member', 'load_member', 'as_table', 'fit_folds', 'SketchEnsemble',
+           'sketch_ensemble']
 
 # %% ../nbs/33_sketch.ipynb #00000003
 import hashlib, json, os, tempfile
@@ -21,7 +22,7 @@ from .data import array_dls, as_photo
 from .plots import save_figure
 from .folders import ClassTable, alike
 from .classes import class_scores
-from .sketches import sketch_folds
+from .sketches import read_sketches, sketch_folds
 from .pixels import Pixels, read_pixels
 from .augment import AUGMENTS, Augment, test_transform, train_transform
 from .ensembles import COMBINERS, added, agreement, ensemble_scores, fit_combiner, plot_agreement, plot_models, write_oof, write_output
@@ -365,7 +366,6 @@ def _tag(table, pixels, recipe, weights):
 def _job(table, arch, n_folds, recipe, folder, pretrained, **kwargs):
     "All that can be wrong, found before anything is trained"
     store = kwargs.pop('store', None)
-    if not isinstance(table, ClassTable): raise FabricError(f"a {type(table).__name__} is no table of drawings; give what read_sketches reads")
     encode = lambda: image_encoder(arch, pretrained, **_sized(arch, recipe.size, kwargs))
     n = len(table.classes)
     make = lambda: SketchModel(encode(), n)
@@ -420,8 +420,14 @@ def _fit_member(*args, **kwargs):
     return load_member(job.folder)
 
 # %% ../nbs/33_sketch.ipynb #0000002d
+def as_table(
+    table, # A `ClassTable`, or what `read_sketches` reads
+)->ClassTable:
+    "Drawings with their classes"
+    return table if isinstance(table, ClassTable) else read_sketches(table)
+
 def fit_folds(
-    table:ClassTable, # From `read_sketches`
+    table:ClassTable, # From `read_sketches`; or what it reads: the data's folder, a CSV, a DataFrame
     arch:str='caformer_b36.sail_in22k', # A name of timm, with or without the tag of its weights; or of `ENCODERS`
     n_folds:int=5, # How many; or a list of (train rows, validation rows)
     recipe:str|SketchRecipe='classic', # A name of `SKETCH_RECIPES`, or a recipe
@@ -430,7 +436,7 @@ def fit_folds(
     **kwargs # Fields of `SketchRecipe`; store, where decoded pictures are kept (the user's cache if not given); arguments of the encoder
 )->Member:
     "Train an architecture on each fold"
-    own = [f.name for f in fields(SketchRecipe)]
+    own, table = [f.name for f in fields(SketchRecipe)], as_table(table)
     recipe = as_recipe(recipe, **{k: kwargs.pop(k) for k in own if k in kwargs})
     if folder is not None: return _fit_member(table, arch, n_folds, recipe, folder, pretrained, **kwargs)
     with tempfile.TemporaryDirectory() as d: return _fit_member(table, arch, n_folds, recipe, d, pretrained, **kwargs)
@@ -472,7 +478,7 @@ def _compare(members, how):
 
 # %% ../nbs/33_sketch.ipynb #0000003a
 def sketch_ensemble(
-    table:ClassTable, # From `read_sketches`
+    table:ClassTable, # From `read_sketches`; or what it reads
     members:dict, # Name -> what `fit_folds` is told of this one, such as dict(arch='resnet10t', recipe='scratch')
     folder:str|Path, # Models, predictions, scores and pictures
     test:pd.DataFrame=None, # From `read_test`; predicted if given
@@ -481,7 +487,7 @@ def sketch_ensemble(
     **kwargs # Of `fit_folds`, for all members
 )->SketchEnsemble:
     "Train members on the same folds, combine them, and write what they say"
-    folder, _ = Path(folder), pick(COMBINERS, how, 'way to combine')
+    table, folder, _ = as_table(table), Path(folder), pick(COMBINERS, how, 'way to combine')
     if len(members) < 2: raise FabricError(f"{len(members)} member is no ensemble; give at least two, each with a name of its own")
     fitted = {n: replace(fit_folds(table, folder=folder/n, **kwargs | own), name=n) for n,own in members.items()}
     e = _compare(fitted, how)

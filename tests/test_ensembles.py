@@ -1,6 +1,5 @@
 "Members' CSVs written and read without a change, every fault in them named; combining against plain loops; no row scored by weights that saw it"
-import inspect, os
-from pathlib import Path
+import os
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -9,7 +8,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from fabric_touch import ensembles
 from fabric_touch.core import FabricError
-from fabric_touch.ensembles import (COMBINERS, Combiner, added, agreement, ensemble_scores, fit_combiner, nested_probs, plot_agreement, plot_models,
+from fabric_touch.ensembles import (COMBINERS, added, agreement, ensemble_scores, fit_combiner, nested_probs, plot_agreement, plot_models,
                                     read_oof, read_oofs, read_output, read_outputs, write_oof, write_output)
 
 CLASSES = ('dress', 'hat', 'sock')

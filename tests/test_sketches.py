@@ -6,7 +6,7 @@ import numpy as np, pandas as pd, pytest
 from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from fabric_touch.core import FabricError, data_dir, has_data
-from fabric_touch.folders import ClassTable, alike
+from fabric_touch.folders import ClassTable
 from fabric_touch.sketches import GARMENTS, check_sketches, draw_sketch, look_table, make_sketches, plot_copies, read_sketches, read_test, sketch_folds
 
 def blank(folder, *names):
