@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2, numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from fastai.vision.all import *
-from .core import FabricError, cache_dir, default_device, drop_folder, paced, pick, seeded, whole_file
+from .core import FabricError, cache_dir, default_device, drop_folder, keep_memory, paced, pick, seeded, whole_file
 from .data import array_dls, as_photo
 from .plots import save_figure
 from .folders import ClassTable, alike
@@ -210,6 +210,7 @@ def sketch_vectors(
     recipe:SketchRecipe, # How they are varied, and in how many views
 )->np.ndarray: # (1 + views, n, d) float32, the first as in use
     "Each drawing as the network sees it, prepared and in varied views"
+    keep_memory()
     device, n = default_device(), len(pixels)
     model, res = model.to(device).eval(), []
     for view in paced(range(recipe.views + 1)):
@@ -290,7 +291,7 @@ def predict(self:Member,
     "What a member says of new drawings"
     pixels, recipe, device = _pictures(items, self.model.size, folder), self.card['recipe'], default_device()
     data = SketchSet(pixels, range(len(pixels)), np.zeros(len(pixels), int), Augment(test_transform(recipe['augment'], self.model.size)))
-    model = self.model.to(device)
+    model, _ = self.model.to(device), keep_memory()
     with torch.autocast('cuda', torch.bfloat16, enabled=device.type == 'cuda'):
         return torch.cat([mean_probs(model, x.to(device).float()/255, tta).float().cpu() for x,_ in _batches(data, bs)]).numpy()
 
