@@ -358,6 +358,7 @@ def test_killed_while_saving(tmp_path, seed): pull_plug(tmp_path/'model', seed)
 def test_killed_twenty_times(tmp_path):
     for seed in range(20): pull_plug(tmp_path/'model', seed)
 
+@pytest.mark.once
 def test_read_while_it_is_saved(tmp_path):
     p = subprocess.Popen([sys.executable, '-c', saver, str(tmp_path/'model')], stdout=subprocess.PIPE, text=True)
     try:

@@ -265,6 +265,7 @@ def test_kinds_of_arrays(kind):
 # --- pictures ---
 
 @pytest.mark.parametrize('k', [2, 10, 100, pytest.param(300, marks=pytest.mark.stress)])
+@pytest.mark.once
 def test_confusion_at_any_size(k):
     rng = np.random.default_rng(0)
     y = rng.integers(k, size=1500)
@@ -395,6 +396,7 @@ def test_seven_files_and_nothing_else_is_touched(tmp_path):
     again = report_of(tmp_path, train_y=[0, 1, 1], title='Garments')
     assert {name: p.read_bytes() for name, p in again.items()} == first
 
+@pytest.mark.once
 def test_tables_read_back(tmp_path):
     y, p = draw(40)
     made = report_of(tmp_path/'a'/'b', models=dict(zero_shot=p[:, ::-1]), train_y=y)

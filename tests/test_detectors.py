@@ -84,6 +84,7 @@ def test_segmenters_keep_the_contract(name):
     for w, h in strips: assert s(photo(w, h), [[0, 0, w, h], [0, 0, w/2, h/2], [w/3, h/3, w*.9, h*.9]]).shape == (3, h, w)
 
 @pytest.mark.parametrize('name', ['mobile_sam', 'sam2'])
+@pytest.mark.once
 def test_one_encoding_one_decoding(name, here):
     "At their real shapes, from a state dict saved as the published ones are: boxes together are as boxes alone, and the photo is seen once"
     s, seen = make_segmenter(name), []

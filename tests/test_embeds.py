@@ -492,6 +492,7 @@ found = t.embed_all([t.Toy(), t.Dark()], sorted(t.os.path.join(photos, n) for n 
 print(found.vectors[0].sum().item(), found.vectors[1].sum().item())
 """
 
+@pytest.mark.once
 def test_two_processes_embed(tmp_path):
     (tmp_path/'photos').mkdir()
     for i, a in enumerate(fabrics(40)): Image.fromarray(a).save(tmp_path/'photos'/f'{i:02}.png')
@@ -504,6 +505,7 @@ def test_two_processes_embed(tmp_path):
     assert said == {f'{found.vectors[0].sum().item()} {found.vectors[1].sum().item()}\n'}
 
 @pytest.mark.skipif(os.name != 'posix', reason='signals')
+@pytest.mark.once
 def test_ctrl_c(tmp_path):
     code = both.format(tests=os.path.dirname(os.path.abspath(__file__))).replace('folder, photos', "t.Toy.prepare = lambda s, o: (print('x', flush=True), t.time.sleep(.2), t.torch.zeros(3, 2, 2))[2]\nfolder, photos")
     (tmp_path/'photos').mkdir()

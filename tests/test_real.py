@@ -35,6 +35,7 @@ def test_every_photo_is_healthy(telas):
     assert len(telas) == 252 and not len(bad), bad
     assert before == [(os.stat(p).st_mtime_ns, os.stat(p).st_size) for p in telas.photo]
 
+@pytest.mark.once
 def test_every_photo_with_its_label(telas, model, capsys):
     "Those whose shares are possible come through; the others are refused with the reason"
     said, why = {}, {}

@@ -114,6 +114,7 @@ def test_command_is_installed(name):
     found = [e for e in md.entry_points(group='console_scripts') if e.name == name]
     assert len(found) == 1 and callable(found[0].load())
 
+@pytest.mark.once
 def test_import_is_late_where_it_is_heavy():
     "No module of ours brings in an optional or slow library by being imported"
     program = '''import importlib, pkgutil, sys, fabric_touch
