@@ -10,6 +10,7 @@ __all__ = ['SKETCH_LOSSES', 'SKETCH_RECIPES', 'SCHEDULES', 'EncoderNet', 'Sketch
 
 # %% ../nbs/33_sketch.ipynb #00000003
 import hashlib, json, os, tempfile
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
 from inspect import signature
@@ -20,19 +21,24 @@ from fastai.vision.all import *
 from .core import FabricError, cache_dir, default_device, drop_folder, keep_memory, paced, pick, seeded, whole_file
 from .data import array_dls, as_photo
 from .plots import save_figure
-from .folders import ClassTable, alike
-from .classes import class_scores
+from .folders import ClassTable, _few, _no_folder, alike
+from .classes import _chances, _class_names, _class_numbers, class_scores
+from .swatches import _whole
 from .sketches import read_sketches, sketch_folds
 from .pixels import Pixels, read_pixels
 from .augment import AUGMENTS, Augment, test_transform, train_transform
-from .ensembles import COMBINERS, added, agreement, ensemble_scores, fit_combiner, plot_agreement, plot_models, write_oof, write_output
-from .checkpoints import CheckpointError, load_checkpoint, read_card, save_checkpoint
+from .ensembles import COMBINERS, _no_row_twice, _own, added, agreement, ensemble_scores, fit_combiner, plot_agreement, plot_models, write_oof, write_output
+from .checkpoints import MAX_CARD, CheckpointError, _claims, _parse, load_checkpoint, save_checkpoint
 from . import train
-from .train import AverageWeights, KeepPreds, KeepState, KeepTop, TellEpoch, eval_frozen, fair_epochs, fit_cosine, fit_learner, freeze_folded
+from .train import AverageWeights, KeepPreds, KeepState, KeepTop, TellEpoch, eval_frozen, best_epochs, fair_epochs, fit_cosine, fit_learner, freeze_folded
 from .encoders import ENCODERS, encoder_card, encoder_from_card, image_encoder
 from .together import Together, mean_probs
 
-# %% ../nbs/33_sketch.ipynb #00000007
+# %% ../nbs/33_sketch.ipynb #00000004
+try: import fcntl
+except ImportError: fcntl = None   # Windows
+
+# %% ../nbs/33_sketch.ipynb #00000008
 class EncoderNet(nn.Module):
     "The network of an encoder with a linear classifier, under the names that timm's networks have"
     def __init__(self, body, n_in, n_out):
@@ -57,7 +63,7 @@ class SketchModel(nn.Module):
     def forward(self, x): return self.net((x - self.mean)/self.std)                                                            # (b, classes)
     def train(self, mode=True): return eval_frozen(super().train(mode))
 
-# %% ../nbs/33_sketch.ipynb #00000008
+# %% ../nbs/33_sketch.ipynb #00000009
 def _sized(arch, size, kwargs):
     "Arguments of an encoder with the size of the pictures among them"
     if size is None: return kwargs
@@ -74,7 +80,7 @@ def sketch_model(
     "A network with a fresh classifier"
     return SketchModel(image_encoder(arch, pretrained, **_sized(arch, size, kwargs)), n_classes)
 
-# %% ../nbs/33_sketch.ipynb #0000000b
+# %% ../nbs/33_sketch.ipynb #0000000c
 class SketchLoss(nn.Module):
     "Focal loss of logits (b, classes) against numbers of classes (b,); with gamma 0 also against mixed labels (b, classes)"
     def __init__(self, gamma=0., alpha=1.): super().__init__(); self.gamma, self.alpha = gamma, alpha
@@ -86,7 +92,7 @@ class SketchLoss(nn.Module):
 
 SKETCH_LOSSES = dict(focal=dict(gamma=2., alpha=.5), cross_entropy=dict())
 
-# %% ../nbs/33_sketch.ipynb #0000000e
+# %% ../nbs/33_sketch.ipynb #0000000f
 @dataclass(frozen=True)
 class SketchRecipe:
     "How a member is trained"
@@ -113,21 +119,34 @@ SKETCH_RECIPES = dict(classic=SketchRecipe(),
     scratch=SketchRecipe('lines', 'cross_entropy', 'one_cycle', epochs=30, lr=2e-3, wd=.05, smoothing=.1),
     features=SketchRecipe('lines', 'cross_entropy', 'one_cycle', epochs=20, lr=1e-3, wd=.05, freeze=True))
 
-# %% ../nbs/33_sketch.ipynb #0000000f
-_RANGES = dict(epochs=(int, 1, 10**5), bs=(int, 2, 10**5), views=(int, 0, 100), seed=(int, 0, 2**31), lr=(float, 1e-12, 1e3), wd=(float, 0, 1e3), ema=(float, 0, .99999), mixup=(float, 0, 100), cutmix=(float, 0, 100), smoothing=(float, 0, .9))
+# %% ../nbs/33_sketch.ipynb #00000010
+_RANGES = dict(epochs=(int, 1, 10**5), bs=(int, 2, 10**5), views=(int, 0, 100), seed=(int, 0, 2**31), lr=(float, 1e-12, 1e3), wd=(float, 0, 1e3), ema=(float, 0, .99999), mixup=(float, 0, 100), cutmix=(float, 0, 100), smoothing=(float, 0, .9),
+               size=(int, 16, 1024), n_workers=(int, 0, 256))
 
 @patch
 def check(self:SketchRecipe):
     "Refuse what cannot be, before anything is read"
     for k,(kind,low,high) in _RANGES.items():
         v = getattr(self, k)
+        if v is None and k in ('size', 'n_workers'): continue
         if isinstance(v, bool) or not isinstance(v, (int, float) if kind is float else int) or not low <= v <= high: raise FabricError(f"{k} is {v!r}; give a {'whole number' if kind is int else 'number'} from {low:g} to {high:g}")
     for k,table,what in (('augment', AUGMENTS, 'set of augmentations'), ('loss', SKETCH_LOSSES, 'loss'), ('schedule', SCHEDULES, 'schedule')): pick(table, getattr(self, k), what)
-    mixed = self.mixup or self.cutmix or self.smoothing
-    if mixed and self.loss == 'focal': raise FabricError("the focal loss knows whole labels only; take loss='cross_entropy' with mixup, cutmix or smoothing, or set these to 0")
-    if mixed and self.freeze: raise FabricError("mixup, cutmix and smoothing need pictures, and freeze=True trains on vectors; leave one of them out")
-    if mixed and self.bs % 2: raise FabricError(f"bs is {self.bs}; mixing needs an even number of drawings in a batch")
+    for k in ('freeze', 'grouped'):
+        if not isinstance(getattr(self, k), bool): raise FabricError(f"{k} is {getattr(self, k)!r}; give True or False")
+    if self.mixes and self.loss == 'focal': raise FabricError("the focal loss knows whole labels only; take loss='cross_entropy' with mixup, cutmix or smoothing, or set these to 0")
+    if self.mixes and self.freeze: raise FabricError("mixup, cutmix and smoothing need pictures, and freeze=True trains on vectors; leave one of them out")
+    if self.mixes and self.bs % 2: raise FabricError(f"bs is {self.bs}; mixing needs an even number of drawings in a batch")
     return self
+
+@patch(as_prop=True)
+def mixes(self:SketchRecipe): return bool(self.mixup or self.cutmix or self.smoothing)
+
+# %% ../nbs/33_sketch.ipynb #00000011
+@patch
+def batch(self:SketchRecipe, n):
+    "How many of n drawings make a batch; an even number where they are mixed in pairs"
+    bs = min(self.bs, n)
+    return bs - bs % 2 if self.mixes else bs
 
 def as_recipe(
     recipe:str|SketchRecipe='classic', # A name of `SKETCH_RECIPES`, or a recipe
@@ -137,13 +156,13 @@ def as_recipe(
     recipe = recipe if isinstance(recipe, SketchRecipe) else pick(SKETCH_RECIPES, recipe, 'recipe')
     return replace(recipe, **{k: pick(dict.fromkeys(f.name for f in fields(recipe)), k, 'field of a recipe') or v for k,v in kwargs.items()}).check()
 
-# %% ../nbs/33_sketch.ipynb #00000011
+# %% ../nbs/33_sketch.ipynb #00000013
 def _halving(learn, r, cbs): learn.fit(r.epochs, cbs=[ParamScheduler(dict(lr=lambda pct: r.lr*.5**int(pct*r.epochs/10 + 1e-6))), *cbs])
 
 SCHEDULES = dict(halving=_halving, one_cycle=lambda learn, r, cbs: learn.fit_one_cycle(r.epochs, r.lr, cbs=cbs),
                  cosine=lambda learn, r, cbs: fit_cosine(learn, r.epochs, r.lr, min(3, r.epochs - 1), cbs))     # of learner, recipe and callbacks
 
-# %% ../nbs/33_sketch.ipynb #00000014
+# %% ../nbs/33_sketch.ipynb #00000016
 class SketchSet(torch.utils.data.Dataset):
     "Some rows of the pictures, prepared (3, size, size) uint8, with their classes"
     def __init__(self, pixels, rows, y, chain): self.pixels, self.rows, self.y, self.chain, self.epoch = pixels, np.asarray(rows), y, chain, 0
@@ -166,10 +185,10 @@ def sketch_dls(
     size = pixels.size if isinstance(pixels, Pixels) else pixels.shape[1]
     chains = [Augment(t(recipe.augment, size), recipe.seed) for t in (train_transform, test_transform)]
     how = dict(num_workers=_workers(recipe), after_batch=_scaled, pin_memory=torch.cuda.is_available())
-    dls = [DataLoader(SketchSet(pixels, rows, y, c), bs=min(recipe.bs, len(rows)), shuffle=i == 0, drop_last=i == 0, **how) for i,(rows,c) in enumerate(zip(fold, chains))]
+    dls = [DataLoader(SketchSet(pixels, rows, y, c), bs=recipe.batch(len(rows)), shuffle=i == 0, drop_last=i == 0, **how) for i,(rows,c) in enumerate(zip(fold, chains))]
     return DataLoaders(*dls, device=default_device())
 
-# %% ../nbs/33_sketch.ipynb #00000018
+# %% ../nbs/33_sketch.ipynb #0000001a
 class FreshViews(Callback):
     "Tell the training drawings which epoch it is"
     def before_train(self): self.dls.train.dataset.epoch = self.epoch
@@ -187,9 +206,9 @@ def _adamw(params, **kwargs): return Adam(params, **({'sqr_mom': .999, 'eps': 1e
 
 def _callbacks(r, n_classes):
     "What a recipe asks for besides loss and schedule"
-    return ([] if r.freeze else [FreshViews()]) + ([MixBatch(r, n_classes)] if r.mixup or r.cutmix or r.smoothing else []) + ([AverageWeights(r.ema)] if r.ema else [])
+    return ([] if r.freeze else [FreshViews()]) + ([MixBatch(r, n_classes)] if r.mixes else []) + ([AverageWeights(r.ema)] if r.ema else [])
 
-# %% ../nbs/33_sketch.ipynb #00000019
+# %% ../nbs/33_sketch.ipynb #0000001b
 def sketch_learner(
     dls:DataLoaders, # From `sketch_dls`; or of vectors
     model:nn.Module, # A `SketchModel`; or a classifier of vectors
@@ -200,7 +219,7 @@ def sketch_learner(
     learn = fit_learner(dls, model, SketchLoss(**SKETCH_LOSSES[recipe.loss]), metrics=accuracy, cbs=_callbacks(recipe, n_classes), opt_func=_adamw, wd=recipe.wd, wd_bn_bias=True)
     return learn.to_channelslast(amp_mode=AMPMode.BF16) if dls.device.type == 'cuda' and not recipe.freeze else learn
 
-# %% ../nbs/33_sketch.ipynb #0000001e
+# %% ../nbs/33_sketch.ipynb #00000020
 def _batches(data, bs, n_workers=0): return torch.utils.data.DataLoader(data, bs, num_workers=n_workers)
 
 @torch.no_grad()
@@ -228,7 +247,7 @@ def _vector_dls(vectors, y, fold, recipe):
     n = m*len(train)
     return array_dls([x, np.r_[np.tile(y[train], m), y[valid]]], (np.arange(n), np.arange(n, len(x))), min(recipe.bs, n))
 
-# %% ../nbs/33_sketch.ipynb #00000020
+# %% ../nbs/33_sketch.ipynb #00000022
 class FoldModels(nn.Module):
     "The fold models of a member as one: sketches (b, 3, size, size) in 0..1 to logits (folds, b, classes)"
     def __init__(self, models, heads=None):
@@ -242,7 +261,7 @@ class FoldModels(nn.Module):
         v = self.whole.features(x)                                   # a frozen network runs once
         return torch.stack([h(v) for h in self.heads])
 
-# %% ../nbs/33_sketch.ipynb #00000021
+# %% ../nbs/33_sketch.ipynb #00000023
 @dataclass(repr=False, eq=False)
 class Member:
     "One architecture, trained on each fold"
@@ -260,7 +279,7 @@ class Member:
         hit = (self.probs.argmax(1) == self.y).mean()
         return f'{self.name}: {len(self.model)} fold models of {len(self.classes)} classes, {self.model.size} pixels; {hit:.3f} of {len(self.y):,} drawings right out of fold'
 
-# %% ../nbs/33_sketch.ipynb #00000022
+# %% ../nbs/33_sketch.ipynb #00000024
 @patch
 def scores(self:Member, **kwargs):
     "Out-of-fold scores, fair and flattered, beside the baselines; keyword arguments go to `class_scores`"
@@ -275,12 +294,13 @@ class _Squares:
 def _pictures(items, size, folder):
     "What can be asked for squares by number"
     if isinstance(items, Pixels): return items
-    if isinstance(items, (str, Path, Image.Image)): raise FabricError(f"one {type(items).__name__} was given; give a list, or the table of read_test")
+    if isinstance(items, (str, Path, Image.Image)) or not hasattr(items, '__len__'): raise FabricError(f"one {type(items).__name__} was given; give a list, or the table of read_test")
+    if isinstance(items, pd.DataFrame) and 'image' not in items: raise FabricError(f"the table has no column 'image'; it has: {_few(items.columns)}; give what read_test reads, or a list of files")
     items = items.items.image if isinstance(items, ClassTable) else items.image if isinstance(items, pd.DataFrame) else items
     if not len(items): raise FabricError("there is no drawing to predict; give at least one")
     return _Squares(list(items), size) if folder is None else read_pixels(list(items), size, folder, strict=True)
 
-# %% ../nbs/33_sketch.ipynb #00000023
+# %% ../nbs/33_sketch.ipynb #00000025
 @patch
 def predict(self:Member,
     items, # Files, PIL images, arrays; a `ClassTable`, the table of `read_test`, or `Pixels`
@@ -293,46 +313,76 @@ def predict(self:Member,
     data = SketchSet(pixels, range(len(pixels)), np.zeros(len(pixels), int), Augment(test_transform(recipe['augment'], self.model.size)))
     model, _ = self.model.to(device), keep_memory()
     with torch.autocast('cuda', torch.bfloat16, enabled=device.type == 'cuda'):
-        return torch.cat([mean_probs(model, x.to(device).float()/255, tta).float().cpu() for x,_ in _batches(data, bs)]).numpy()
+        return torch.cat([mean_probs(model, x.to(device).float()/255, tta).float().cpu() for x,_ in _batches(data, _whole('bs', bs, 1))]).numpy()
 
-# %% ../nbs/33_sketch.ipynb #00000025
-def _fold_checkpoints(folder, n_folds, top):
+# %% ../nbs/33_sketch.ipynb #00000027
+def _fold_checkpoints(folder, history, top):
     "The best epochs of each fold, best first"
     if type(top) is not int or top < 1: raise FabricError(f"top is {top!r}; give how many epochs of each fold answer, from 1")
     res = []
-    for k in range(n_folds):
-        found = sorted((read_card(p, kind='sketch')['valid_loss'], p) for p in (folder/f'fold_{k}').glob('epoch_*[0-9]'))
-        if len(found) < top: raise FabricError(f"{folder}: fold {k} has {len(found)} checkpoints and top is {top}; {'call fit_folds again to finish it' if not found else f'give at most {len(found)}'}")
-        res += [p for _,p in found[:top]]
+    for k,losses in history.groupby('fold').valid_loss:
+        best = [folder/f'fold_{k}'/f'epoch_{e:03d}' for e in best_epochs(losses, min(top, 3))]      # as many as KeepTop keeps
+        if gone := [p.name for p in best if not p.is_dir()]: raise CheckpointError(f"{folder}: fold {k} lacks {gone[0]}; remove fold_{k}.npz and the folder fold_{k}, call fit_folds again, and the fold is trained again")
+        if len(best) < top: raise FabricError(f"{folder}: fold {k} has {len(best)} checkpoints and top is {top}; give at most {len(best)}")
+        res += best
     return res
 
 def _rebuilt(card): return SketchModel(encoder_from_card(card['arch']), len(card['classes']))
 
-def _fold_models(folder, card, top):
-    paths = _fold_checkpoints(folder, card['n_folds'], top)
-    if not card['recipe']['freeze']: return FoldModels([load_checkpoint(p, _rebuilt, kind='sketch')[0].eval() for p in paths])
-    whole = load_checkpoint(folder/'network', _rebuilt, kind='sketch')[0]
-    return FoldModels([whole], [load_checkpoint(p, lambda _: deepcopy(whole.head), kind='sketch')[0] for p in paths])
+def _fold_models(folder, card, paths):
+    same = dict(kind='sketch') | {k: card[k] for k in ('arch', 'classes', 'n_folds', 'n')}
+    if not card['recipe']['freeze']: return FoldModels([load_checkpoint(p, _rebuilt, **same)[0].eval() for p in paths])
+    whole = load_checkpoint(folder/'network', _rebuilt, **same)[0]
+    return FoldModels([whole], [load_checkpoint(p, lambda _: deepcopy(whole.head), **same)[0] for p in paths])
 
-# %% ../nbs/33_sketch.ipynb #00000026
+# %% ../nbs/33_sketch.ipynb #00000028
+_OOF = ('probs', 'flattered', 'y', 'folds', 'groups')
+
+def _oof(file, card):
+    "The arrays of a member, if they are what its card says"
+    n, k = card['n'], len(card['classes'])
+    if why := _claims(file, True): raise ValueError(f'it {why}')
+    with np.load(file, allow_pickle=False) as z: a = {name: z[name] for name in _OOF}
+    for name in _OOF[:2]: _chances(a[name], n, k, name)
+    for name,top in dict(y=k, folds=card['n_folds'], groups=n).items():
+        if len(_class_numbers(a[name], top, name)) != n: raise ValueError(f'{len(a[name])} {name} of {n} drawings')
+    return [a[name] for name in _OOF]
+
+# %% ../nbs/33_sketch.ipynb #00000029
+@contextmanager
+def _from(file):
+    "What goes wrong in a block as an error that names the file"
+    try: yield file
+    except CheckpointError: raise
+    except Exception as e: raise CheckpointError(f"{file}: not as fit_folds wrote it, or damaged ({type(e).__name__}: {e}); take it from a copy, or train again in another folder") from e
+
+def _read_card(file):
+    "What a member was trained with, as far as it is needed"
+    with open(file, 'rb') as f: card = _parse(f.read(MAX_CARD + 1))
+    _class_names(card['classes']); _whole('n_folds', card['n_folds'], 2)
+    return card | dict(recipe=asdict(SketchRecipe(**card['recipe']).check()))
+
+def _read_history(file, n_folds):
+    res = pd.read_csv(file)
+    if sorted({*res.fold}) != [*range(min(n_folds, len(res) + 1))]: raise ValueError(f"it has folds {_few(sorted({*res.fold}))} of {n_folds}")
+    return res
+
+# %% ../nbs/33_sketch.ipynb #0000002a
 def load_member(
     folder:str|Path, # That `fit_folds` filled
     top:int=1, # So many best epochs of each fold answer
 )->Member:
     "A member as it was trained"
     folder = Path(folder)
-    try:
-        card = json.loads((folder/'member.json').read_text(encoding='utf-8'))
-        with np.load(folder/'oof.npz', allow_pickle=False) as z: a = {k: z[k] for k in z.files}
-        history = pd.read_csv(folder/'history.csv')
-        rest = [a[k] for k in ('probs', 'flattered', 'y', 'folds', 'groups')]
-        model = _fold_models(folder, card, top)
-    except FileNotFoundError as e: raise FabricError(f"{folder} holds no finished member ({Path(e.filename).name} is not there); call fit_folds with this folder, and it goes on where it stopped") from e
-    except FabricError: raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e: raise CheckpointError(f"{folder} is no member that fit_folds wrote, or is damaged ({type(e).__name__}: {e})") from e
-    return Member(card['name'], tuple(card['classes']), model, *rest, history, card)
+    if not (folder/'member.json').exists(): raise FabricError(f"{folder} holds no finished member (member.json is not there); call fit_folds with this folder, and it goes on where it stopped")
+    with _from(folder/'member.json') as f: card = _read_card(f)
+    with _from(folder/'history.csv') as f: history = _read_history(f, card['n_folds'])
+    with _from(folder/'oof.npz') as f: rest = _oof(f, card)
+    paths = _fold_checkpoints(folder, history, top)
+    with _from(folder) as f: model = _fold_models(f, card, paths)
+    return Member(str(card['name']), tuple(card['classes']), model, *rest, history, card)
 
-# %% ../nbs/33_sketch.ipynb #00000028
+# %% ../nbs/33_sketch.ipynb #0000002c
 @dataclass
 class _Job:
     "What the folds of a member share"
@@ -350,7 +400,7 @@ class _Job:
     def card(self, **more):
         return dict(kind='sketch', arch=self.model.arch, classes=list(self.table.classes), recipe=asdict(self.recipe), n_folds=len(self.folds), n=len(self.table)) | more
 
-# %% ../nbs/33_sketch.ipynb #00000029
+# %% ../nbs/33_sketch.ipynb #0000002d
 def _readable(table, size, store):
     "Pixels of every drawing, or an error that names those that cannot be read"
     pixels = read_pixels(table, size, store)
@@ -363,22 +413,55 @@ def _tag(table, pixels, recipe, weights):
     data = hashlib.sha256(pixels.looks.tobytes() + json.dumps([list(table.classes), table.targets().tolist()]).encode()).hexdigest()[:16]
     return json.dumps(dict(weights=weights, data=data) | {k: v for k,v in asdict(recipe).items() if k not in ('n_workers', 'seed', 'grouped')})
 
-# %% ../nbs/33_sketch.ipynb #0000002a
+# %% ../nbs/33_sketch.ipynb #0000002e
+def _given_folds(folds, groups):
+    "Folds that were given as rows, if each drawing is judged once, by a fold that knows neither it nor a copy of it"
+    n = len(groups)
+    try: folds = [tuple(np.asarray(rows).astype(np.int64, casting='same_kind') for rows in (train, valid)) for train,valid in folds]
+    except (TypeError, ValueError) as e: raise FabricError(f"folds cannot be read ({e}); give their number, or a list of (rows to train on, rows to validate on), whole numbers from 0") from e
+    once = np.sort(np.concatenate([v for _,v in folds])) if len(folds) > 1 else []
+    if not np.array_equal(once, np.arange(n)): raise FabricError(f"{len(folds)} folds judge {len(once)} of {n} drawings; give at least two folds in which each row, from 0 to {n-1}, is validated once")
+    for k,(t,v) in enumerate(folds):
+        if len(t) < 2 or not len(v) or t.min() < 0 or t.max() >= n: raise FabricError(f"fold {k} trains on {len(t)} rows and judges {len(v)}; give two or more to train on, from 0 to {n-1}")
+        both = np.isin(groups[v], groups[t])
+        if both.any(): raise FabricError(f"fold {k} judges {both.sum()} drawings that it also trains on, or a copy of them, the first is row {v[both.argmax()]}; take folds by number, or give grouped=False if only copies are meant to leak")
+    return folds
+
+def _folds(table, groups, n_folds, seed): return _given_folds(n_folds, groups) if isinstance(n_folds, (list, tuple)) else sketch_folds(table, groups, n_folds, seed)
+
+# %% ../nbs/33_sketch.ipynb #0000002f
+def _check_task(table, folder):
+    "Refuse what no member can be trained on or kept in"
+    if len(table.classes) < 2: raise FabricError(f"the table has one class, {table.classes}; give drawings of at least two")
+    if not isinstance(folder, (str, Path)): raise FabricError(f"folder is {folder!r}; give a path")
+
+@torch.no_grad()
+def _check_frozen(model):
+    "Refuse networks whose classifier does not answer from one vector"
+    model, x = model.eval(), torch.zeros(2, 3, model.size, model.size)
+    try: same = torch.allclose(model.head(model.features(x)), model(x), atol=1e-3)
+    except (TypeError, AttributeError, LookupError, RuntimeError): same = False
+    if not same: raise FabricError(f"{model.arch['name']!r} has no single classifier that could learn by itself; take another network, or give freeze=False")
+
+# %% ../nbs/33_sketch.ipynb #00000030
 def _job(table, arch, n_folds, recipe, folder, pretrained, **kwargs):
     "All that can be wrong, found before anything is trained"
+    _check_task(table, folder)
     store = kwargs.pop('store', None)
     encode = lambda: image_encoder(arch, pretrained, **_sized(arch, recipe.size, kwargs))
     n = len(table.classes)
     make = lambda: SketchModel(encode(), n)
-    with seeded(recipe.seed): encoder = encode()
-    weights = encoder.id if pretrained is not False else f'{encoder.name} random'
-    model = SketchModel(encoder, n)
+    with seeded(recipe.seed):
+        encoder = encode()
+        more = {k: v for k,v in encoder.args.items() if v != dict(img_size=recipe.size)}          # the size stands in the recipe
+        weights = encoder.id if pretrained is not False else f"{encoder.name} random{f' {json.dumps(more)}' if more else ''}"
+        model = SketchModel(encoder, n)
+    if recipe.freeze: _check_frozen(model)
     pixels = _readable(table, model.size, store)
     groups = alike(pixels.looks, mirror=True) if recipe.grouped else np.arange(len(table))
-    folds = sketch_folds(table, groups, n_folds, recipe.seed) if isinstance(n_folds, int) else n_folds
-    return _Job(table, recipe, Path(folder), pixels, groups, folds, model, make, _tag(table, pixels, recipe, weights))
+    return _Job(table, recipe, Path(folder), pixels, groups, _folds(table, groups, n_folds, recipe.seed), model, make, _tag(table, pixels, recipe, weights))
 
-# %% ../nbs/33_sketch.ipynb #0000002b
+# %% ../nbs/33_sketch.ipynb #00000031
 def _vectors(job):
     "The vectors in the member's folder, made if they are not there, with the network beside them"
     file = job.folder/'vectors.npy'
@@ -386,7 +469,11 @@ def _vectors(job):
         vectors = sketch_vectors(job.model, job.pixels, job.recipe)
         save_checkpoint(job.folder/'network', job.model.cpu(), job.card())
         with whole_file(file) as tmp: np.save(tmp, vectors)
-    return np.load(file, mmap_mode='r', allow_pickle=False)
+    try:
+        vectors = np.load(file, mmap_mode='r', allow_pickle=False)
+        if vectors.ndim != 3 or vectors.shape[:2] != (1 + job.recipe.views, len(job.table)): raise ValueError(f'it holds {vectors.shape}')
+    except (OSError, ValueError, EOFError) as e: raise FabricError(f"{file}: not the vectors of these drawings, or damaged ({e}); remove it, and they are made again") from e
+    return vectors
 
 def _fold_learner(job, fold):
     r, n = job.recipe, len(job.table.classes)
@@ -396,7 +483,7 @@ def _fold_learner(job, fold):
         if hasattr(m, 'reset_parameters'): m.reset_parameters()
     return sketch_learner(_vector_dls(_vectors(job), job.y, fold, r), head, r, n)
 
-# %% ../nbs/33_sketch.ipynb #0000002c
+# %% ../nbs/33_sketch.ipynb #00000032
 def _fit_fold(job, learn):
     "Train one fold, keeping what a stop must not lose"
     k = int(learn.path.name.removeprefix('fold_'))
@@ -404,23 +491,52 @@ def _fit_fold(job, learn):
     try: SCHEDULES[job.recipe.schedule](learn, job.recipe, cbs)
     except FabricError as e: raise FabricError(f"fold {k}: {str(e).rpartition(chr(10) + chr(9))[2]}") from e      # fastai puts a line of its own before it
 
+def _said(file):
+    "What a fold said in an epoch"
+    try: return np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as e:
+        fold = file.parent.parent
+        raise FabricError(f"{file}: gone or damaged ({type(e).__name__}); remove {fold} and {fold.name}.npz, call fit_folds again, and the fold is trained again") from e
+
 def _finish(job, out):
     "Write what the folds said, the fair and the flattered, and say that the member is whole"
     probs, folds, place = np.empty_like(out.preds), np.empty(len(out.preds), int), job.folder
     for k,(e,(_,valid)) in enumerate(zip(fair_epochs(out.history), job.folds)):
-        probs[valid], folds[valid] = np.load(place/f'fold_{k}'/'said'/f'epoch_{e:03d}.npy', allow_pickle=False), k
+        probs[valid], folds[valid] = _said(place/f'fold_{k}'/'said'/f'epoch_{e:03d}.npy'), k
     with whole_file(place/'oof.npz') as tmp: np.savez(tmp, probs=probs, flattered=out.preds, y=job.y, folds=folds, groups=job.groups)
     with whole_file(place/'history.csv') as tmp: out.history.to_csv(tmp, index=False)
     with whole_file(place/'member.json') as tmp: tmp.write_text(json.dumps(job.card(name=job.model.arch['name']), indent=1, ensure_ascii=False), encoding='utf-8')
 
+# %% ../nbs/33_sketch.ipynb #00000033
+@contextmanager
+def _held(folder):
+    "Keep other processes from training in a folder at the same time"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY) if fcntl else None
+    except OSError as e: raise FabricError(f"{folder} cannot be a member's folder ({e.strerror}); give another one") from e
+    try:
+        try: fcntl and fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e: raise FabricError(f"another process trains in {folder}; wait until it is done, or give another folder") from e
+        yield
+    finally: held is None or os.close(held)
+
+# %% ../nbs/33_sketch.ipynb #00000034
+def _tidy(job):
+    "Remove what only an unfinished training needs, and what killed ones left; each drawing's predictions stand in oof.npz"
+    (job.folder/'vectors.npy').unlink(missing_ok=True)
+    for k in range(len(job.folds)): drop_folder(job.folder/f'fold_{k}'/'said')
+    for p in [*job.folder.rglob('.*.????????.tmp*'), *job.folder.rglob('.*.old')]: drop_folder(p) if p.is_dir() else p.unlink(missing_ok=True)
+
 def _fit_member(*args, **kwargs):
     job = _job(*args, **kwargs)
-    out = train.fit_folds(partial(_fold_learner, job), partial(_fit_fold, job), job.folds, job.folder, job.recipe.seed, job.tag)
-    if not (job.folder/'member.json').exists(): _finish(job, out)
-    for p in [job.folder/'vectors.npy', *job.folder.glob('fold_*/said')]: drop_folder(p) if p.is_dir() else p.unlink(missing_ok=True)      # each drawing's predictions stand in oof.npz
+    with _held(job.folder):
+        out = train.fit_folds(partial(_fold_learner, job), partial(_fit_fold, job), job.folds, job.folder, job.recipe.seed, job.tag)
+        if not (job.folder/'member.json').exists(): _finish(job, out)
+        _tidy(job)
     return load_member(job.folder)
 
-# %% ../nbs/33_sketch.ipynb #0000002d
+# %% ../nbs/33_sketch.ipynb #00000035
 def as_table(
     table, # A `ClassTable`, or what `read_sketches` reads
 )->ClassTable:
@@ -442,7 +558,7 @@ def fit_folds(
     if folder is not None: return _fit_member(table, arch, n_folds, recipe, folder, pretrained, **kwargs)
     with tempfile.TemporaryDirectory() as d: return _fit_member(table, arch, n_folds, recipe, d, pretrained, **kwargs)
 
-# %% ../nbs/33_sketch.ipynb #00000038
+# %% ../nbs/33_sketch.ipynb #00000040
 @dataclass(repr=False, eq=False)
 class SketchEnsemble:
     "Members, how they are combined, and their scores"
@@ -469,7 +585,7 @@ def _write_scores(e, folder):
     for name,fig in dict(models=plot_models(e.scores), agreement=plot_agreement(agreement({n: m.probs for n,m in e.members.items()}, one.y))).items():
         save_figure(fig, folder/f'{name}.png'); plt.close(fig)
 
-# %% ../nbs/33_sketch.ipynb #00000039
+# %% ../nbs/33_sketch.ipynb #00000041
 def _compare(members, how):
     "The ensemble of members that were trained on the same drawings"
     one, oof = next(iter(members.values())), {n: m.probs for n,m in members.items()}
@@ -477,7 +593,27 @@ def _compare(members, how):
     scores = ensemble_scores(oof, one.y, one.classes, train_y=one.y, **same)
     return SketchEnsemble(members, fit_combiner(how, oof, one.y), scores, added(oof, one.y, how, **same))
 
-# %% ../nbs/33_sketch.ipynb #0000003a
+# %% ../nbs/33_sketch.ipynb #00000042
+_TAKEN = {*COMBINERS, 'oracle', 'most_frequent', 'base_rate', 'chance'}
+
+def _check_members(members):
+    "Refuse members that cannot be trained, filed and scored under their names"
+    if not isinstance(members, dict) or not all(isinstance(own, dict) for own in members.values()): raise FabricError(f"members are {repr(members)[:100]}; give a dict: name -> dict of what fit_folds is told")
+    if len(members) < 2: raise FabricError(f"{len(members)} member is no ensemble; give at least two, each with a name of its own")
+    bad = [n for n in members if not isinstance(n, str) or _no_folder(n) or n[:1] == '.' or len(n) > 100 or n in _TAKEN or Path(n).suffix in ('.csv', '.png')]
+    if bad: raise FabricError(f"{_few(map(repr, bad), 5)}: no name for a member; give one that can be a folder on every system, other than {_few(sorted(_TAKEN))}")
+    if len({n.casefold() for n in members}) < len(members): raise FabricError(f"{_few(members)}: two names are one folder on systems that do not tell capitals apart; rename one")
+    if twice := {k for own in members.values() for k in own} & {'table', 'folder'}: raise FabricError(f"a member is told its {twice.pop()}, which all share; leave it out")
+
+def _check_tables(table, test):
+    "Refuse rows that could not be written at the end"
+    _no_row_twice('the table of drawings', _train_rows(table))
+    if test is None: return
+    if not isinstance(test, pd.DataFrame) or 'image' not in test: raise FabricError(f"test is {type(test).__name__} without a column 'image'; give what read_test reads")
+    _no_row_twice('the test table', own := _own(test))
+    if taken := {*own} & {f'p_{c}' for c in table.classes}: raise FabricError(f"test has a column {taken.pop()!r}, as the chance of a class is called; rename it")
+
+# %% ../nbs/33_sketch.ipynb #00000043
 def sketch_ensemble(
     table:ClassTable, # From `read_sketches`; or what it reads
     members:dict, # Name -> what `fit_folds` is told of this one, such as dict(arch='resnet10t', recipe='scratch')
@@ -488,8 +624,10 @@ def sketch_ensemble(
     **kwargs # Of `fit_folds`, for all members
 )->SketchEnsemble:
     "Train members on the same folds, combine them, and write what they say"
-    table, folder, _ = as_table(table), Path(folder), pick(COMBINERS, how, 'way to combine')
-    if len(members) < 2: raise FabricError(f"{len(members)} member is no ensemble; give at least two, each with a name of its own")
+    pick(COMBINERS, how, 'way to combine'); _check_members(members)
+    table = as_table(table)
+    _check_task(table, folder); _check_tables(table, test)
+    folder = Path(folder)
     fitted = {n: replace(fit_folds(table, folder=folder/n, **kwargs | own), name=n) for n,own in members.items()}
     e = _compare(fitted, how)
     for n,m in fitted.items(): write_oof(folder/f'oof_{n}.csv', _train_rows(table), m.classes, m.probs, m.folds)

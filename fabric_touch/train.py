@@ -407,16 +407,29 @@ class AverageWeights(Callback):
 OutOfFold = namedtuple('OutOfFold', 'preds history')
 OutOfFold.__doc__ = "Out-of-fold predictions (n, …), and the history with a column `fold`"
 
+def _spread(record):
+    "A record of an experiment, with what its tag holds beside the rest"
+    try: tag = json.loads(record['tag'])
+    except (ValueError, KeyError, TypeError): tag = None
+    return {k: v for k,v in record.items() if k != 'tag'} | tag if isinstance(tag, dict) else record
+
+def _unlike(theirs, mine):
+    "Where two records differ"
+    a, b = _spread(theirs), _spread(mine)
+    return ', '.join(f'{k} is {a.get(k)!r} there and {b.get(k)!r} here' for k in {**a, **b} if a.get(k) != b.get(k))
+
 def _claim(folder, folds, seed, tag):
     "Make the folder this experiment's own, or refuse one that is another's"
     digest = hashlib.sha256(b''.join(np.asarray(i, np.int64).tobytes() + b'|' for f in folds for i in f)).hexdigest()[:16]
     mine, file = dict(folds=digest, seed=seed, tag=tag), Path(folder)/'folds.json'
     if not file.exists():
         with whole_file(file) as tmp: tmp.write_text(json.dumps(mine))
-    try: theirs = json.loads(file.read_text())
+    try:
+        if not isinstance(theirs := json.loads(file.read_text()), dict): raise ValueError(f'{theirs!r:.50} is no object')
     except ValueError as e: raise FabricError(f"{file}: not the record of a fold experiment ({e}); give another folder") from e
-    if theirs != mine: raise FabricError(f"{folder} holds another experiment ({theirs}, this one is {mine}); give another folder")
+    if theirs != mine: raise FabricError(f"{folder} holds another experiment ({_unlike(theirs, mine)}); give another folder")
 
+# %% ../nbs/08_train.ipynb #0000003f
 def _fit_one(make, fit, fold, seed, place):
     "(predictions of the validation rows, history) of a fresh learner"
     with seeded(seed):
@@ -428,7 +441,7 @@ def _fit_one(make, fit, fold, seed, place):
 def _predict(learn):
     with learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #0000003f
+# %% ../nbs/08_train.ipynb #00000040
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -447,23 +460,25 @@ def fit_folds(
             preds, hist = _fit_one(make, fit, fold, seed+k, place)
             parts.append((preds, hist.assign(fold=k)))
             if file: _write_fold(file, *parts[-1])
-        else: parts.append(_read_fold(file))
+        else: parts.append(_read_fold(file, len(fold[1])))
         if place: drop_folder(place/'state')
     res = np.full((max(int(np.max(i)) for f in folds for i in f)+1, *parts[0][0].shape[1:]), np.nan, np.float32)
     for (_,valid),(p,_) in zip(folds, parts): res[valid] = p
     return OutOfFold(res, pd.concat([h for _,h in parts], ignore_index=True))
 
-# %% ../nbs/08_train.ipynb #00000040
+# %% ../nbs/08_train.ipynb #00000041
 def _write_fold(file, preds, hist):
     with whole_file(file) as tmp: np.savez(tmp, preds=preds, history=hist.to_numpy(float), columns=np.array(list(hist), dtype=str))
 
-def _read_fold(file):
+def _read_fold(file, n):
     try:
-        with np.load(file, allow_pickle=False) as z: return z['preds'], pd.DataFrame(z['history'], columns=list(z['columns'])).astype(dict(epoch=int, fold=int))
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as e:
+        with np.load(file, allow_pickle=False) as z: preds, rows, columns = (z[k] for k in ('preds', 'history', 'columns'))
+        if len(preds) != n: raise ValueError(f'{len(preds)} predictions for {n} rows')
+        return preds, pd.DataFrame(rows, columns=list(columns)).astype(dict(epoch=int, fold=int))
+    except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as e:
         raise FabricError(f"{file}: not a finished fold, or damaged ({type(e).__name__}); remove it and the fold is trained again") from e
 
-# %% ../nbs/08_train.ipynb #00000047
+# %% ../nbs/08_train.ipynb #00000048
 def fair_epochs(
     rows:pd.DataFrame, # Of `fit_folds`: epoch, fold and `monitor`
     monitor:str='valid_loss', # Column to choose by, lower is better
