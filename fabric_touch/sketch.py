@@ -173,6 +173,8 @@ class SketchSet(torch.utils.data.Dataset):
 
 def _scaled(b): return b[0].float()/255, *b[1:]
 
+def _batches(data, bs, n_workers=0): return torch.utils.data.DataLoader(data, bs, num_workers=n_workers)
+
 def _workers(r): return (min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0) if r.n_workers is None else r.n_workers
 
 def sketch_dls(
@@ -220,8 +222,6 @@ def sketch_learner(
     return learn.to_channelslast(amp_mode=AMPMode.BF16) if dls.device.type == 'cuda' and not recipe.freeze else learn
 
 # %% ../nbs/33_sketch.ipynb #00000020
-def _batches(data, bs, n_workers=0): return torch.utils.data.DataLoader(data, bs, num_workers=n_workers)
-
 @torch.no_grad()
 def sketch_vectors(
     model:SketchModel, # Its classifier is not asked
