@@ -177,6 +177,7 @@ def _batches(data, bs, n_workers=0): return torch.utils.data.DataLoader(data, bs
 
 def _workers(r): return (min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0) if r.n_workers is None else r.n_workers
 
+# %% ../nbs/33_sketch.ipynb #00000017
 def sketch_dls(
     pixels:Pixels, # From `read_pixels`; or an array (n, size, size, 3) uint8
     y, # Class numbers (n,)
@@ -190,7 +191,7 @@ def sketch_dls(
     dls = [DataLoader(SketchSet(pixels, rows, y, c), bs=recipe.batch(len(rows)), shuffle=i == 0, drop_last=i == 0, **how) for i,(rows,c) in enumerate(zip(fold, chains))]
     return DataLoaders(*dls, device=default_device())
 
-# %% ../nbs/33_sketch.ipynb #0000001a
+# %% ../nbs/33_sketch.ipynb #0000001b
 class FreshViews(Callback):
     "Tell the training drawings which epoch it is"
     def before_train(self): self.dls.train.dataset.epoch = self.epoch
@@ -210,7 +211,7 @@ def _callbacks(r, n_classes):
     "What a recipe asks for besides loss and schedule"
     return ([] if r.freeze else [FreshViews()]) + ([MixBatch(r, n_classes)] if r.mixes else []) + ([AverageWeights(r.ema)] if r.ema else [])
 
-# %% ../nbs/33_sketch.ipynb #0000001b
+# %% ../nbs/33_sketch.ipynb #0000001c
 def sketch_learner(
     dls:DataLoaders, # From `sketch_dls`; or of vectors
     model:nn.Module, # A `SketchModel`; or a classifier of vectors
@@ -221,7 +222,7 @@ def sketch_learner(
     learn = fit_learner(dls, model, SketchLoss(**SKETCH_LOSSES[recipe.loss]), metrics=accuracy, cbs=_callbacks(recipe, n_classes), opt_func=_adamw, wd=recipe.wd, wd_bn_bias=True)
     return learn.to_channelslast(amp_mode=AMPMode.BF16) if dls.device.type == 'cuda' and not recipe.freeze else learn
 
-# %% ../nbs/33_sketch.ipynb #00000020
+# %% ../nbs/33_sketch.ipynb #00000021
 @torch.no_grad()
 def sketch_vectors(
     model:SketchModel, # Its classifier is not asked
@@ -247,7 +248,7 @@ def _vector_dls(vectors, y, fold, recipe):
     n = m*len(train)
     return array_dls([x, np.r_[np.tile(y[train], m), y[valid]]], (np.arange(n), np.arange(n, len(x))), min(recipe.bs, n))
 
-# %% ../nbs/33_sketch.ipynb #00000022
+# %% ../nbs/33_sketch.ipynb #00000023
 class FoldModels(nn.Module):
     "The fold models of a member as one: sketches (b, 3, size, size) in 0..1 to logits (folds, b, classes)"
     def __init__(self, models, heads=None):
@@ -261,7 +262,7 @@ class FoldModels(nn.Module):
         v = self.whole.features(x)                                   # a frozen network runs once
         return torch.stack([h(v) for h in self.heads])
 
-# %% ../nbs/33_sketch.ipynb #00000023
+# %% ../nbs/33_sketch.ipynb #00000024
 @dataclass(repr=False, eq=False)
 class Member:
     "One architecture, trained on each fold"
@@ -279,7 +280,7 @@ class Member:
         hit = (self.probs.argmax(1) == self.y).mean()
         return f'{self.name}: {len(self.model)} fold models of {len(self.classes)} classes, {self.model.size} pixels; {hit:.3f} of {len(self.y):,} drawings right out of fold'
 
-# %% ../nbs/33_sketch.ipynb #00000024
+# %% ../nbs/33_sketch.ipynb #00000025
 @patch
 def scores(self:Member, **kwargs):
     "Out-of-fold scores, fair and flattered, beside the baselines; keyword arguments go to `class_scores`"
@@ -300,7 +301,7 @@ def _pictures(items, size, folder):
     if not len(items): raise FabricError("there is no drawing to predict; give at least one")
     return _Squares(list(items), size) if folder is None else read_pixels(list(items), size, folder, strict=True)
 
-# %% ../nbs/33_sketch.ipynb #00000025
+# %% ../nbs/33_sketch.ipynb #00000026
 @patch
 def predict(self:Member,
     items, # Files, PIL images, arrays; a `ClassTable`, the table of `read_test`, or `Pixels`
@@ -315,7 +316,7 @@ def predict(self:Member,
     with torch.autocast('cuda', torch.bfloat16, enabled=device.type == 'cuda'):
         return torch.cat([mean_probs(model, x.to(device).float()/255, tta).float().cpu() for x,_ in _batches(data, _whole('bs', bs, 1))]).numpy()
 
-# %% ../nbs/33_sketch.ipynb #00000027
+# %% ../nbs/33_sketch.ipynb #00000028
 def _fold_checkpoints(folder, history, top):
     "The best epochs of each fold, best first"
     if type(top) is not int or top < 1: raise FabricError(f"top is {top!r}; give how many epochs of each fold answer, from 1")
@@ -335,7 +336,7 @@ def _fold_models(folder, card, paths):
     whole = load_checkpoint(folder/'network', _rebuilt, **same)[0]
     return FoldModels([whole], [load_checkpoint(p, lambda _: deepcopy(whole.head), **same)[0] for p in paths])
 
-# %% ../nbs/33_sketch.ipynb #00000028
+# %% ../nbs/33_sketch.ipynb #00000029
 _OOF = ('probs', 'flattered', 'y', 'folds', 'groups')
 
 def _oof(file, card):
@@ -348,7 +349,7 @@ def _oof(file, card):
         if len(_class_numbers(a[name], top, name)) != n: raise ValueError(f'{len(a[name])} {name} of {n} drawings')
     return [a[name] for name in _OOF]
 
-# %% ../nbs/33_sketch.ipynb #00000029
+# %% ../nbs/33_sketch.ipynb #0000002a
 @contextmanager
 def _from(file):
     "What goes wrong in a block as an error that names the file"
@@ -367,7 +368,7 @@ def _read_history(file, n_folds):
     if sorted({*res.fold}) != [*range(min(n_folds, len(res) + 1))]: raise ValueError(f"it has folds {_few(sorted({*res.fold}))} of {n_folds}")
     return res
 
-# %% ../nbs/33_sketch.ipynb #0000002a
+# %% ../nbs/33_sketch.ipynb #0000002b
 def load_member(
     folder:str|Path, # That `fit_folds` filled
     top:int=1, # So many best epochs of each fold answer
@@ -382,7 +383,7 @@ def load_member(
     with _from(folder) as f: model = _fold_models(f, card, paths)
     return Member(str(card['name']), tuple(card['classes']), model, *rest, history, card)
 
-# %% ../nbs/33_sketch.ipynb #0000002c
+# %% ../nbs/33_sketch.ipynb #0000002d
 @dataclass
 class _Job:
     "What the folds of a member share"
@@ -400,7 +401,7 @@ class _Job:
     def card(self, **more):
         return dict(kind='sketch', arch=self.model.arch, classes=list(self.table.classes), recipe=asdict(self.recipe), n_folds=len(self.folds), n=len(self.table)) | more
 
-# %% ../nbs/33_sketch.ipynb #0000002d
+# %% ../nbs/33_sketch.ipynb #0000002e
 def _readable(table, size, store):
     "Pixels of every drawing, or an error that names those that cannot be read"
     pixels = read_pixels(table, size, store)
@@ -413,7 +414,7 @@ def _tag(table, pixels, recipe, weights):
     data = hashlib.sha256(pixels.looks.tobytes() + json.dumps([list(table.classes), table.targets().tolist()]).encode()).hexdigest()[:16]
     return json.dumps(dict(weights=weights, data=data) | {k: v for k,v in asdict(recipe).items() if k not in ('n_workers', 'seed', 'grouped')})
 
-# %% ../nbs/33_sketch.ipynb #0000002e
+# %% ../nbs/33_sketch.ipynb #0000002f
 def _given_folds(folds, groups):
     "Folds that were given as rows, if each drawing is judged once, by a fold that knows neither it nor a copy of it"
     n = len(groups)
@@ -429,7 +430,7 @@ def _given_folds(folds, groups):
 
 def _folds(table, groups, n_folds, seed): return _given_folds(n_folds, groups) if isinstance(n_folds, (list, tuple)) else sketch_folds(table, groups, n_folds, seed)
 
-# %% ../nbs/33_sketch.ipynb #0000002f
+# %% ../nbs/33_sketch.ipynb #00000030
 def _check_task(table, folder):
     "Refuse what no member can be trained on or kept in"
     if len(table.classes) < 2: raise FabricError(f"the table has one class, {table.classes}; give drawings of at least two")
@@ -443,7 +444,7 @@ def _check_frozen(model):
     except (TypeError, AttributeError, LookupError, RuntimeError): same = False
     if not same: raise FabricError(f"{model.arch['name']!r} has no single classifier that could learn by itself; take another network, or give freeze=False")
 
-# %% ../nbs/33_sketch.ipynb #00000030
+# %% ../nbs/33_sketch.ipynb #00000031
 def _job(table, arch, n_folds, recipe, folder, pretrained, **kwargs):
     "All that can be wrong, found before anything is trained"
     _check_task(table, folder)
@@ -461,7 +462,7 @@ def _job(table, arch, n_folds, recipe, folder, pretrained, **kwargs):
     groups = alike(pixels.looks, mirror=True) if recipe.grouped else np.arange(len(table))
     return _Job(table, recipe, Path(folder), pixels, groups, _folds(table, groups, n_folds, recipe.seed), model, make, _tag(table, pixels, recipe, weights))
 
-# %% ../nbs/33_sketch.ipynb #00000031
+# %% ../nbs/33_sketch.ipynb #00000032
 def _vectors(job):
     "The vectors in the member's folder, made if they are not there, with the network beside them"
     file = job.folder/'vectors.npy'
@@ -483,7 +484,7 @@ def _fold_learner(job, fold):
         if hasattr(m, 'reset_parameters'): m.reset_parameters()
     return sketch_learner(_vector_dls(_vectors(job), job.y, fold, r), head, r, n)
 
-# %% ../nbs/33_sketch.ipynb #00000032
+# %% ../nbs/33_sketch.ipynb #00000033
 def _fit_fold(job, learn):
     "Train one fold, keeping what a stop must not lose"
     k = int(learn.path.name.removeprefix('fold_'))
@@ -507,7 +508,7 @@ def _finish(job, out):
     with whole_file(place/'history.csv') as tmp: out.history.to_csv(tmp, index=False)
     with whole_file(place/'member.json') as tmp: tmp.write_text(json.dumps(job.card(name=job.model.arch['name']), indent=1, ensure_ascii=False), encoding='utf-8')
 
-# %% ../nbs/33_sketch.ipynb #00000033
+# %% ../nbs/33_sketch.ipynb #00000034
 @contextmanager
 def _held(folder):
     "Keep other processes from training in a folder at the same time"
@@ -521,7 +522,7 @@ def _held(folder):
         yield
     finally: held is None or os.close(held)
 
-# %% ../nbs/33_sketch.ipynb #00000034
+# %% ../nbs/33_sketch.ipynb #00000035
 def _tidy(job):
     "Remove what only an unfinished training needs, and what killed ones left; each drawing's predictions stand in oof.npz"
     (job.folder/'vectors.npy').unlink(missing_ok=True)
@@ -536,7 +537,7 @@ def _fit_member(*args, **kwargs):
         _tidy(job)
     return load_member(job.folder)
 
-# %% ../nbs/33_sketch.ipynb #00000035
+# %% ../nbs/33_sketch.ipynb #00000036
 def as_table(
     table, # A `ClassTable`, or what `read_sketches` reads
 )->ClassTable:
@@ -558,7 +559,7 @@ def fit_folds(
     if folder is not None: return _fit_member(table, arch, n_folds, recipe, folder, pretrained, **kwargs)
     with tempfile.TemporaryDirectory() as d: return _fit_member(table, arch, n_folds, recipe, d, pretrained, **kwargs)
 
-# %% ../nbs/33_sketch.ipynb #00000040
+# %% ../nbs/33_sketch.ipynb #00000041
 @dataclass(repr=False, eq=False)
 class SketchEnsemble:
     "Members, how they are combined, and their scores"
@@ -585,7 +586,7 @@ def _write_scores(e, folder):
     for name,fig in dict(models=plot_models(e.scores), agreement=plot_agreement(agreement({n: m.probs for n,m in e.members.items()}, one.y))).items():
         save_figure(fig, folder/f'{name}.png'); plt.close(fig)
 
-# %% ../nbs/33_sketch.ipynb #00000041
+# %% ../nbs/33_sketch.ipynb #00000042
 def _compare(members, how):
     "The ensemble of members that were trained on the same drawings"
     one, oof = next(iter(members.values())), {n: m.probs for n,m in members.items()}
@@ -593,7 +594,7 @@ def _compare(members, how):
     scores = ensemble_scores(oof, one.y, one.classes, train_y=one.y, **same)
     return SketchEnsemble(members, fit_combiner(how, oof, one.y), scores, added(oof, one.y, how, **same))
 
-# %% ../nbs/33_sketch.ipynb #00000042
+# %% ../nbs/33_sketch.ipynb #00000043
 _TAKEN = {*COMBINERS, 'oracle', 'most_frequent', 'base_rate', 'chance'}
 
 def _check_members(members):
@@ -613,7 +614,7 @@ def _check_tables(table, test):
     _no_row_twice('the test table', own := _own(test))
     if taken := {*own} & {f'p_{c}' for c in table.classes}: raise FabricError(f"test has a column {taken.pop()!r}, as the chance of a class is called; rename it")
 
-# %% ../nbs/33_sketch.ipynb #00000043
+# %% ../nbs/33_sketch.ipynb #00000044
 def sketch_ensemble(
     table:ClassTable, # From `read_sketches`; or what it reads
     members:dict, # Name -> what `fit_folds` is told of this one, such as dict(arch='resnet10t', recipe='scratch')
