@@ -6,13 +6,13 @@
 __all__ = ['PACKAGE', 'BANDS', 'COLOURS', 'cells', 'is_exported', 'module_of', 'rooms', 'imports', 'graph', 'upward', 'sideways',
            'check_layers', 'direct', 'floors', 'segments', 'places', 'draw_layers', 'measure']
 
-# %% ../nbs/99_layers.ipynb #3bca7fe6
+# %% ../nbs/99_layers.ipynb #00000003
 import ast, json, re
 from pathlib import Path
 from statistics import median
 from .core import FabricError
 
-# %% ../nbs/99_layers.ipynb #fa2da584
+# %% ../nbs/99_layers.ipynb #00000007
 PACKAGE = 'fabric_touch'
 BANDS = {'0': 'ground', '1': 'parts', '2': 'touch', '3': 'tasks', '4': 'surface',
          '5': 'tutorials', '6': 'tutorials', '7': 'tutorials', '8': 'tutorials', '9': 'layers'}  # by first digit
@@ -38,7 +38,7 @@ def module_of(
     found = [re.search(r'^#\s*\|\s*default_exp\s+(\S+)', c, re.M) for c in cells(path)]
     return next((m[1] for m in found if m), None)
 
-# %% ../nbs/99_layers.ipynb #f0034996
+# %% ../nbs/99_layers.ipynb #00000009
 def rooms(
     folder:str|Path, # Where the notebooks are
 )->dict: # File name to path, in order of numbers
@@ -47,7 +47,7 @@ def rooms(
     if found: return found
     raise FabricError(f"no numbered notebooks in {str(folder)!r}; give the folder that holds 00_core.ipynb")
 
-# %% ../nbs/99_layers.ipynb #6a39747c
+# %% ../nbs/99_layers.ipynb #0000000c
 def _parse(path, cell):
     "The syntax tree of a cell"
     try: return ast.parse(re.sub(r'^\s*[%!].*$', '', cell, flags=re.M))
@@ -67,7 +67,7 @@ def imports(
     names = [n for c in cells(path) if lessons or is_exported(c) for n in _imported(_parse(path, c))]
     return {n.split('.')[1] for n in names if n.startswith(PACKAGE + '.')}
 
-# %% ../nbs/99_layers.ipynb #a7d70fa6
+# %% ../nbs/99_layers.ipynb #0000000f
 def graph(
     folder:str|Path, # Where the notebooks are
     lessons:bool=False, # Count the cells that are not exported as well?
@@ -92,7 +92,7 @@ def sideways(
     "Imports of one task (3x) by another"
     return [(n, m) for n, found in graph(folder, lessons=True).items() for m in found if n != m and n[0] == m[0] == '3']
 
-# %% ../nbs/99_layers.ipynb #b3817d97
+# %% ../nbs/99_layers.ipynb #00000010
 def check_layers(
     folder:str|Path, # Where the notebooks are
 )->int: # How many imports were looked at
@@ -102,7 +102,7 @@ def check_layers(
     if wrong: raise FabricError('; '.join(wrong) + '; move what both need to a smaller number')
     return sum(map(len, graph(folder, lessons=True).values()))
 
-# %% ../nbs/99_layers.ipynb #5b014b48
+# %% ../nbs/99_layers.ipynb #00000018
 def _below(edges, name):
     "All that a notebook imports, directly or through others"
     return set(edges[name]).union(*(_below(edges, m) for m in edges[name]))
@@ -124,7 +124,7 @@ def floors(
         base = 1 + max(floor[n] for n in mine)
     return floor
 
-# %% ../nbs/99_layers.ipynb #e9a95dbc
+# %% ../nbs/99_layers.ipynb #0000001b
 def segments(
     edges:dict, # Name to the names that it imports, those that follow from others left out
     floor:dict, # Name to floor
@@ -134,7 +134,7 @@ def segments(
     found |= {((m, k), (m, k - 1)) for n in edges for m in edges[n] for k in range(floor[m] + 1, floor[n])}
     return sorted(found)
 
-# %% ../nbs/99_layers.ipynb #2a030b1e
+# %% ../nbs/99_layers.ipynb #0000001e
 def _apart(wanted, half):
     "The places nearest to those wanted that keep their order and leave room for each half width"
     order = sorted(wanted, key=lambda p: (wanted[p], p))
@@ -144,7 +144,7 @@ def _apart(wanted, half):
             if short > 1e-6: wanted[a] -= short/2; wanted[b] += short/2
     return wanted
 
-# %% ../nbs/99_layers.ipynb #63ce4a35
+# %% ../nbs/99_layers.ipynb #0000001f
 def places(
     lines:list, # From `segments`
     floor:dict, # Name to floor
@@ -159,7 +159,7 @@ def places(
         x |= _apart({p: sum(under[p])/len(under[p]) if under[p] else start[p] for p in mine}, half)
     return x
 
-# %% ../nbs/99_layers.ipynb #b1bf255e
+# %% ../nbs/99_layers.ipynb #00000020
 COLOURS = {'ground': '#8a6d3b', 'parts': '#4f7a5b', 'touch': '#b5523b', 'tasks': '#3f6f8f',
            'surface': '#6b5b95', 'tutorials': '#7a7a52', 'layers': '#555555'}
 
@@ -174,7 +174,7 @@ def _box(ax, name, x, y):
     style = dict(boxstyle='round,pad=.4', fc='white', ec=COLOURS[BANDS[name[0]]], lw=1.5)
     ax.text(x, y, name.removesuffix('.ipynb').replace('_', ' ', 1), ha='center', va='center', fontsize=10, bbox=style, zorder=3)
 
-# %% ../nbs/99_layers.ipynb #27ddf406
+# %% ../nbs/99_layers.ipynb #00000021
 def _line(ax, start, end, arrives, colour):
     "One piece of line, bent like a thread, with a head where it arrives"
     from matplotlib.patches import FancyArrowPatch
@@ -184,7 +184,7 @@ def _line(ax, start, end, arrives, colour):
     head = dict(arrowstyle='-|>', mutation_scale=10) if arrives else dict(arrowstyle='-')
     ax.add_patch(FancyArrowPatch(path=bend, color=colour, lw=1.2, fc=colour, zorder=2, shrinkA=0, shrinkB=0, **head))
 
-# %% ../nbs/99_layers.ipynb #9fda1b9b
+# %% ../nbs/99_layers.ipynb #00000022
 def draw_layers(
     folder:str|Path, # Where the notebooks are
     ax=None, # Matplotlib axes; new ones if not given
@@ -204,7 +204,7 @@ def draw_layers(
     ax.set(xlim=(left, right), ylim=(-.5, top)); ax.axis('off')
     return ax
 
-# %% ../nbs/99_layers.ipynb #1643624d
+# %% ../nbs/99_layers.ipynb #00000027
 def _lines(cell): return [s for s in cell.splitlines() if s.strip() and not re.match(r'#\s*\|', s)]
 
 def measure(

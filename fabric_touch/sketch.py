@@ -9,7 +9,7 @@ __all__ = ['SKETCH_LOSSES', 'SKETCH_RECIPES', 'SCHEDULES', 'EncoderNet', 'Sketch
            'sketch_ensemble']
 
 # %% ../nbs/33_sketch.ipynb #00000003
-import hashlib, json, os, tempfile
+import hashlib, json, os, tempfile, zlib
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
@@ -411,7 +411,7 @@ def _readable(table, size, store):
 
 def _tag(table, pixels, recipe, weights):
     "All that a training depends on, as text"
-    data = hashlib.sha256(pixels.looks.tobytes() + json.dumps([list(table.classes), table.targets().tolist()]).encode()).hexdigest()[:16]
+    data = hashlib.sha256(f'{zlib.crc32(pixels.array)} {[*table.classes]} {table.targets().tolist()}'.encode()).hexdigest()[:16]
     return json.dumps(dict(weights=weights, data=data) | {k: v for k,v in asdict(recipe).items() if k not in ('n_workers', 'seed', 'grouped')})
 
 # %% ../nbs/33_sketch.ipynb #0000002f
