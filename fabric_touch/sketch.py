@@ -29,16 +29,13 @@ from .pixels import Pixels, read_pixels
 from .augment import AUGMENTS, Augment, test_transform, train_transform
 from .ensembles import COMBINERS, _no_row_twice, _own, added, agreement, ensemble_scores, fit_combiner, plot_agreement, plot_models, write_oof, write_output
 from .checkpoints import MAX_CARD, CheckpointError, _claims, _parse, load_checkpoint, save_checkpoint
+from .embeds import _take
 from . import train
 from .train import AverageWeights, KeepPreds, KeepState, KeepTop, TellEpoch, eval_frozen, best_epochs, fair_epochs, fit_cosine, fit_learner, freeze_folded
 from .encoders import ENCODERS, encoder_card, encoder_from_card, image_encoder
 from .together import Together, mean_probs
 
-# %% ../nbs/33_sketch.ipynb #00000004
-try: import fcntl
-except ImportError: fcntl = None   # Windows
-
-# %% ../nbs/33_sketch.ipynb #00000008
+# %% ../nbs/33_sketch.ipynb #00000007
 class EncoderNet(nn.Module):
     "The network of an encoder with a linear classifier, under the names that timm's networks have"
     def __init__(self, body, n_in, n_out):
@@ -63,7 +60,7 @@ class SketchModel(nn.Module):
     def forward(self, x): return self.net((x - self.mean)/self.std)                                                            # (b, classes)
     def train(self, mode=True): return eval_frozen(super().train(mode))
 
-# %% ../nbs/33_sketch.ipynb #00000009
+# %% ../nbs/33_sketch.ipynb #00000008
 def _sized(arch, size, kwargs):
     "Arguments of an encoder with the size of the pictures among them"
     if size is None: return kwargs
@@ -80,7 +77,7 @@ def sketch_model(
     "A network with a fresh classifier"
     return SketchModel(image_encoder(arch, pretrained, **_sized(arch, size, kwargs)), n_classes)
 
-# %% ../nbs/33_sketch.ipynb #0000000c
+# %% ../nbs/33_sketch.ipynb #0000000b
 class SketchLoss(nn.Module):
     "Focal loss of logits (b, classes) against numbers of classes (b,); with gamma 0 also against mixed labels (b, classes)"
     def __init__(self, gamma=0., alpha=1.): super().__init__(); self.gamma, self.alpha = gamma, alpha
@@ -92,7 +89,7 @@ class SketchLoss(nn.Module):
 
 SKETCH_LOSSES = dict(focal=dict(gamma=2., alpha=.5), cross_entropy=dict())
 
-# %% ../nbs/33_sketch.ipynb #0000000f
+# %% ../nbs/33_sketch.ipynb #0000000e
 @dataclass(frozen=True)
 class SketchRecipe:
     "How a member is trained"
@@ -119,7 +116,7 @@ SKETCH_RECIPES = dict(classic=SketchRecipe(),
     scratch=SketchRecipe('lines', 'cross_entropy', 'one_cycle', epochs=30, lr=2e-3, wd=.05, smoothing=.1),
     features=SketchRecipe('lines', 'cross_entropy', 'one_cycle', epochs=20, lr=1e-3, wd=.05, freeze=True))
 
-# %% ../nbs/33_sketch.ipynb #00000010
+# %% ../nbs/33_sketch.ipynb #0000000f
 _RANGES = dict(epochs=(int, 1, 10**5), bs=(int, 2, 10**5), views=(int, 0, 100), seed=(int, 0, 2**31), lr=(float, 1e-12, 1e3), wd=(float, 0, 1e3), ema=(float, 0, .99999), mixup=(float, 0, 100), cutmix=(float, 0, 100), smoothing=(float, 0, .9),
                size=(int, 16, 1024), n_workers=(int, 0, 256))
 
@@ -141,7 +138,7 @@ def check(self:SketchRecipe):
 @patch(as_prop=True)
 def mixes(self:SketchRecipe): return bool(self.mixup or self.cutmix or self.smoothing)
 
-# %% ../nbs/33_sketch.ipynb #00000011
+# %% ../nbs/33_sketch.ipynb #00000010
 @patch
 def batch(self:SketchRecipe, n):
     "How many of n drawings make a batch; an even number where they are mixed in pairs"
@@ -156,13 +153,13 @@ def as_recipe(
     recipe = recipe if isinstance(recipe, SketchRecipe) else pick(SKETCH_RECIPES, recipe, 'recipe')
     return replace(recipe, **{k: pick(dict.fromkeys(f.name for f in fields(recipe)), k, 'field of a recipe') or v for k,v in kwargs.items()}).check()
 
-# %% ../nbs/33_sketch.ipynb #00000013
+# %% ../nbs/33_sketch.ipynb #00000012
 def _halving(learn, r, cbs): learn.fit(r.epochs, cbs=[ParamScheduler(dict(lr=lambda pct: r.lr*.5**int(pct*r.epochs/10 + 1e-6))), *cbs])
 
 SCHEDULES = dict(halving=_halving, one_cycle=lambda learn, r, cbs: learn.fit_one_cycle(r.epochs, r.lr, cbs=cbs),
                  cosine=lambda learn, r, cbs: fit_cosine(learn, r.epochs, r.lr, min(3, r.epochs - 1), cbs))     # of learner, recipe and callbacks
 
-# %% ../nbs/33_sketch.ipynb #00000016
+# %% ../nbs/33_sketch.ipynb #00000015
 class SketchSet(torch.utils.data.Dataset):
     "Some rows of the pictures, prepared (3, size, size) uint8, with their classes"
     def __init__(self, pixels, rows, y, chain): self.pixels, self.rows, self.y, self.chain, self.epoch = pixels, np.asarray(rows), y, chain, 0
@@ -177,7 +174,7 @@ def _batches(data, bs, n_workers=0): return torch.utils.data.DataLoader(data, bs
 
 def _workers(r): return (min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0) if r.n_workers is None else r.n_workers
 
-# %% ../nbs/33_sketch.ipynb #00000017
+# %% ../nbs/33_sketch.ipynb #00000016
 def sketch_dls(
     pixels:Pixels, # From `read_pixels`; or an array (n, size, size, 3) uint8
     y, # Class numbers (n,)
@@ -191,7 +188,7 @@ def sketch_dls(
     dls = [DataLoader(SketchSet(pixels, rows, y, c), bs=recipe.batch(len(rows)), shuffle=i == 0, drop_last=i == 0, **how) for i,(rows,c) in enumerate(zip(fold, chains))]
     return DataLoaders(*dls, device=default_device())
 
-# %% ../nbs/33_sketch.ipynb #0000001b
+# %% ../nbs/33_sketch.ipynb #0000001a
 class FreshViews(Callback):
     "Tell the training drawings which epoch it is"
     def before_train(self): self.dls.train.dataset.epoch = self.epoch
@@ -211,7 +208,7 @@ def _callbacks(r, n_classes):
     "What a recipe asks for besides loss and schedule"
     return ([] if r.freeze else [FreshViews()]) + ([MixBatch(r, n_classes)] if r.mixes else []) + ([AverageWeights(r.ema)] if r.ema else [])
 
-# %% ../nbs/33_sketch.ipynb #0000001c
+# %% ../nbs/33_sketch.ipynb #0000001b
 def sketch_learner(
     dls:DataLoaders, # From `sketch_dls`; or of vectors
     model:nn.Module, # A `SketchModel`; or a classifier of vectors
@@ -222,7 +219,7 @@ def sketch_learner(
     learn = fit_learner(dls, model, SketchLoss(**SKETCH_LOSSES[recipe.loss]), metrics=accuracy, cbs=_callbacks(recipe, n_classes), opt_func=_adamw, wd=recipe.wd, wd_bn_bias=True)
     return learn.to_channelslast(amp_mode=AMPMode.BF16) if dls.device.type == 'cuda' and not recipe.freeze else learn
 
-# %% ../nbs/33_sketch.ipynb #00000021
+# %% ../nbs/33_sketch.ipynb #00000020
 @torch.no_grad()
 def sketch_vectors(
     model:SketchModel, # Its classifier is not asked
@@ -248,7 +245,7 @@ def _vector_dls(vectors, y, fold, recipe):
     n = m*len(train)
     return array_dls([x, np.r_[np.tile(y[train], m), y[valid]]], (np.arange(n), np.arange(n, len(x))), min(recipe.bs, n))
 
-# %% ../nbs/33_sketch.ipynb #00000023
+# %% ../nbs/33_sketch.ipynb #00000022
 class FoldModels(nn.Module):
     "The fold models of a member as one: sketches (b, 3, size, size) in 0..1 to logits (folds, b, classes)"
     def __init__(self, models, heads=None):
@@ -262,7 +259,7 @@ class FoldModels(nn.Module):
         v = self.whole.features(x)                                   # a frozen network runs once
         return torch.stack([h(v) for h in self.heads])
 
-# %% ../nbs/33_sketch.ipynb #00000024
+# %% ../nbs/33_sketch.ipynb #00000023
 @dataclass(repr=False, eq=False)
 class Member:
     "One architecture, trained on each fold"
@@ -280,7 +277,7 @@ class Member:
         hit = (self.probs.argmax(1) == self.y).mean()
         return f'{self.name}: {len(self.model)} fold models of {len(self.classes)} classes, {self.model.size} pixels; {hit:.3f} of {len(self.y):,} drawings right out of fold'
 
-# %% ../nbs/33_sketch.ipynb #00000025
+# %% ../nbs/33_sketch.ipynb #00000024
 @patch
 def scores(self:Member, **kwargs):
     "Out-of-fold scores, fair and flattered, beside the baselines; keyword arguments go to `class_scores`"
@@ -301,7 +298,7 @@ def _pictures(items, size, folder):
     if not len(items): raise FabricError("there is no drawing to predict; give at least one")
     return _Squares(list(items), size) if folder is None else read_pixels(list(items), size, folder, strict=True)
 
-# %% ../nbs/33_sketch.ipynb #00000026
+# %% ../nbs/33_sketch.ipynb #00000025
 @patch
 def predict(self:Member,
     items, # Files, PIL images, arrays; a `ClassTable`, the table of `read_test`, or `Pixels`
@@ -316,7 +313,7 @@ def predict(self:Member,
     with torch.autocast('cuda', torch.bfloat16, enabled=device.type == 'cuda'):
         return torch.cat([mean_probs(model, x.to(device).float()/255, tta).float().cpu() for x,_ in _batches(data, _whole('bs', bs, 1))]).numpy()
 
-# %% ../nbs/33_sketch.ipynb #00000028
+# %% ../nbs/33_sketch.ipynb #00000027
 def _fold_checkpoints(folder, history, top):
     "The best epochs of each fold, best first"
     if type(top) is not int or top < 1: raise FabricError(f"top is {top!r}; give how many epochs of each fold answer, from 1")
@@ -336,7 +333,7 @@ def _fold_models(folder, card, paths):
     whole = load_checkpoint(folder/'network', _rebuilt, **same)[0]
     return FoldModels([whole], [load_checkpoint(p, lambda _: deepcopy(whole.head), **same)[0] for p in paths])
 
-# %% ../nbs/33_sketch.ipynb #00000029
+# %% ../nbs/33_sketch.ipynb #00000028
 _OOF = ('probs', 'flattered', 'y', 'folds', 'groups')
 
 def _oof(file, card):
@@ -349,7 +346,7 @@ def _oof(file, card):
         if len(_class_numbers(a[name], top, name)) != n: raise ValueError(f'{len(a[name])} {name} of {n} drawings')
     return [a[name] for name in _OOF]
 
-# %% ../nbs/33_sketch.ipynb #0000002a
+# %% ../nbs/33_sketch.ipynb #00000029
 @contextmanager
 def _from(file):
     "What goes wrong in a block as an error that names the file"
@@ -368,7 +365,7 @@ def _read_history(file, n_folds):
     if sorted({*res.fold}) != [*range(min(n_folds, len(res) + 1))]: raise ValueError(f"it has folds {_few(sorted({*res.fold}))} of {n_folds}")
     return res
 
-# %% ../nbs/33_sketch.ipynb #0000002b
+# %% ../nbs/33_sketch.ipynb #0000002a
 def load_member(
     folder:str|Path, # That `fit_folds` filled
     top:int=1, # So many best epochs of each fold answer
@@ -383,7 +380,7 @@ def load_member(
     with _from(folder) as f: model = _fold_models(f, card, paths)
     return Member(str(card['name']), tuple(card['classes']), model, *rest, history, card)
 
-# %% ../nbs/33_sketch.ipynb #0000002d
+# %% ../nbs/33_sketch.ipynb #0000002c
 @dataclass
 class _Job:
     "What the folds of a member share"
@@ -401,7 +398,7 @@ class _Job:
     def card(self, **more):
         return dict(kind='sketch', arch=self.model.arch, classes=list(self.table.classes), recipe=asdict(self.recipe), n_folds=len(self.folds), n=len(self.table)) | more
 
-# %% ../nbs/33_sketch.ipynb #0000002e
+# %% ../nbs/33_sketch.ipynb #0000002d
 def _readable(table, size, store):
     "Pixels of every drawing, or an error that names those that cannot be read"
     pixels = read_pixels(table, size, store)
@@ -414,7 +411,7 @@ def _tag(table, pixels, recipe, weights):
     data = hashlib.sha256(f'{zlib.crc32(pixels.array)} {[*table.classes]} {table.targets().tolist()}'.encode()).hexdigest()[:16]
     return json.dumps(dict(weights=weights, data=data) | {k: v for k,v in asdict(recipe).items() if k not in ('n_workers', 'seed', 'grouped')})
 
-# %% ../nbs/33_sketch.ipynb #0000002f
+# %% ../nbs/33_sketch.ipynb #0000002e
 def _given_folds(folds, groups):
     "Folds that were given as rows, if each drawing is judged once, by a fold that knows neither it nor a copy of it"
     n = len(groups)
@@ -430,7 +427,7 @@ def _given_folds(folds, groups):
 
 def _folds(table, groups, n_folds, seed): return _given_folds(n_folds, groups) if isinstance(n_folds, (list, tuple)) else sketch_folds(table, groups, n_folds, seed)
 
-# %% ../nbs/33_sketch.ipynb #00000030
+# %% ../nbs/33_sketch.ipynb #0000002f
 def _check_task(table, folder):
     "Refuse what no member can be trained on or kept in"
     if len(table.classes) < 2: raise FabricError(f"the table has one class, {table.classes}; give drawings of at least two")
@@ -444,7 +441,7 @@ def _check_frozen(model):
     except (TypeError, AttributeError, LookupError, RuntimeError): same = False
     if not same: raise FabricError(f"{model.arch['name']!r} has no single classifier that could learn by itself; take another network, or give freeze=False")
 
-# %% ../nbs/33_sketch.ipynb #00000031
+# %% ../nbs/33_sketch.ipynb #00000030
 def _job(table, arch, n_folds, recipe, folder, pretrained, **kwargs):
     "All that can be wrong, found before anything is trained"
     _check_task(table, folder)
@@ -462,7 +459,7 @@ def _job(table, arch, n_folds, recipe, folder, pretrained, **kwargs):
     groups = alike(pixels.looks, mirror=True) if recipe.grouped else np.arange(len(table))
     return _Job(table, recipe, Path(folder), pixels, groups, _folds(table, groups, n_folds, recipe.seed), model, make, _tag(table, pixels, recipe, weights))
 
-# %% ../nbs/33_sketch.ipynb #00000032
+# %% ../nbs/33_sketch.ipynb #00000031
 def _vectors(job):
     "The vectors in the member's folder, made if they are not there, with the network beside them"
     file = job.folder/'vectors.npy'
@@ -484,7 +481,7 @@ def _fold_learner(job, fold):
         if hasattr(m, 'reset_parameters'): m.reset_parameters()
     return sketch_learner(_vector_dls(_vectors(job), job.y, fold, r), head, r, n)
 
-# %% ../nbs/33_sketch.ipynb #00000033
+# %% ../nbs/33_sketch.ipynb #00000032
 def _fit_fold(job, learn):
     "Train one fold, keeping what a stop must not lose"
     k = int(learn.path.name.removeprefix('fold_'))
@@ -508,21 +505,19 @@ def _finish(job, out):
     with whole_file(place/'history.csv') as tmp: out.history.to_csv(tmp, index=False)
     with whole_file(place/'member.json') as tmp: tmp.write_text(json.dumps(job.card(name=job.model.arch['name']), indent=1, ensure_ascii=False), encoding='utf-8')
 
-# %% ../nbs/33_sketch.ipynb #00000034
+# %% ../nbs/33_sketch.ipynb #00000033
 @contextmanager
 def _held(folder):
     "Keep other processes from training in a folder at the same time"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY) if fcntl else None
+        release = _take(folder/'.training.lock')
     except OSError as e: raise FabricError(f"{folder} cannot be a member's folder ({e.strerror}); give another one") from e
-    try:
-        try: fcntl and fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e: raise FabricError(f"another process trains in {folder}; wait until it is done, or give another folder") from e
-        yield
-    finally: held is None or os.close(held)
+    if release is None: raise FabricError(f"another process trains in {folder}; wait until it is done, or give another folder")
+    try: yield
+    finally: release()
 
-# %% ../nbs/33_sketch.ipynb #00000035
+# %% ../nbs/33_sketch.ipynb #00000034
 def _tidy(job):
     "Remove what only an unfinished training needs, and what killed ones left; each drawing's predictions stand in oof.npz"
     (job.folder/'vectors.npy').unlink(missing_ok=True)
@@ -537,7 +532,7 @@ def _fit_member(*args, **kwargs):
         _tidy(job)
     return load_member(job.folder)
 
-# %% ../nbs/33_sketch.ipynb #00000036
+# %% ../nbs/33_sketch.ipynb #00000035
 def as_table(
     table, # A `ClassTable`, or what `read_sketches` reads
 )->ClassTable:
@@ -559,7 +554,7 @@ def fit_folds(
     if folder is not None: return _fit_member(table, arch, n_folds, recipe, folder, pretrained, **kwargs)
     with tempfile.TemporaryDirectory() as d: return _fit_member(table, arch, n_folds, recipe, d, pretrained, **kwargs)
 
-# %% ../nbs/33_sketch.ipynb #00000041
+# %% ../nbs/33_sketch.ipynb #00000040
 @dataclass(repr=False, eq=False)
 class SketchEnsemble:
     "Members, how they are combined, and their scores"
@@ -586,7 +581,7 @@ def _write_scores(e, folder):
     for name,fig in dict(models=plot_models(e.scores), agreement=plot_agreement(agreement({n: m.probs for n,m in e.members.items()}, one.y))).items():
         save_figure(fig, folder/f'{name}.png'); plt.close(fig)
 
-# %% ../nbs/33_sketch.ipynb #00000042
+# %% ../nbs/33_sketch.ipynb #00000041
 def _compare(members, how):
     "The ensemble of members that were trained on the same drawings"
     one, oof = next(iter(members.values())), {n: m.probs for n,m in members.items()}
@@ -594,7 +589,7 @@ def _compare(members, how):
     scores = ensemble_scores(oof, one.y, one.classes, train_y=one.y, **same)
     return SketchEnsemble(members, fit_combiner(how, oof, one.y), scores, added(oof, one.y, how, **same))
 
-# %% ../nbs/33_sketch.ipynb #00000043
+# %% ../nbs/33_sketch.ipynb #00000042
 _TAKEN = {*COMBINERS, 'oracle', 'most_frequent', 'base_rate', 'chance'}
 
 def _check_members(members):
@@ -614,7 +609,7 @@ def _check_tables(table, test):
     _no_row_twice('the test table', own := _own(test))
     if taken := {*own} & {f'p_{c}' for c in table.classes}: raise FabricError(f"test has a column {taken.pop()!r}, as the chance of a class is called; rename it")
 
-# %% ../nbs/33_sketch.ipynb #00000044
+# %% ../nbs/33_sketch.ipynb #00000043
 def sketch_ensemble(
     table:ClassTable, # From `read_sketches`; or what it reads
     members:dict, # Name -> what `fit_folds` is told of this one, such as dict(arch='resnet10t', recipe='scratch')

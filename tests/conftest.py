@@ -60,6 +60,15 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker('stress'): item.add_marker(skip)
 
+@pytest.fixture(scope='module')
+def one_thread():
+    "Equal sums in every run, and children that may be forked"
+    import torch
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
 # many commands in one process, since loading torch is what takes the time: their lines come as JSON, (code, output, errors) of each goes back
 DRIVER = """
 import contextlib, io, json, runpy, sys

@@ -29,13 +29,7 @@ BIN, OWN = Path(sys.executable).parent, (filing.JOURNAL, filing.ABOUT, '.sorting
 VISION = dict(image_size=32, patch_size=8, width=64, layers=2, heads=4)
 CLASSES = ('knit', 'pile', 'woven')
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    "Equal sums in every run, and children that may be forked"
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 @pytest.fixture(scope='module')
 def room(tmp_path_factory): return tmp_path_factory.mktemp('hybrid')

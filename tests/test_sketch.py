@@ -24,13 +24,7 @@ from fabric_touch.train import best_epochs, fair_epochs
 
 posix = pytest.mark.skipif(os.name != 'posix', reason='needs POSIX')
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    "Equal sums in every run, and children that may be forked"
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 @pytest.fixture(scope='module')
 def room(tmp_path_factory): return tmp_path_factory.mktemp('sketch')
