@@ -52,7 +52,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'stress: takes long; skipped unless --stress is given')
-    config.addinivalue_line('markers', 'once: dear, and about our own code alone; `-m "not once"` leaves it out where only the libraries around it are other ones')
+    config.addinivalue_line('markers', 'once: about our own code alone; `-m "not once"` leaves it out where only the libraries around it are other ones')
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption('--stress'): return

@@ -11,6 +11,8 @@ from fabric_touch.blends import (AMBIGUOUS, FIBRES, FIXED, NAMES, NEAREST, WORDS
                                  parse_blend, parse_blends, parse_parts)
 from fabric_touch.core import FabricError, data_dir, has_data
 
+pytestmark = pytest.mark.once
+
 READ = [
     ('95% cotton, 5% elastane', dict(cotton=.95, spandex=.05)),
     ('COTTON 60 POLY 40', dict(cotton=.6, polyester=.4)),

@@ -9,6 +9,8 @@ from fabric_touch.calibration import (TEMPERATURES, _entry, calibrate_folds, con
                                       number_margin, plot_coverage, temper)
 from fabric_touch.swatches import blend_part, draw_structures, level_probs, make_blends, photo_part, true_feel
 
+pytestmark = pytest.mark.once
+
 MASSES = (.05, .3, .5, .8, .9, .95, .999, 1)
 
 

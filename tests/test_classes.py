@@ -15,6 +15,8 @@ from fabric_touch.classes import (calibration_error, chance_error, class_report,
                                   plot_reliability, report_text, write_report)
 from fabric_touch.core import FabricError
 
+pytestmark = pytest.mark.once
+
 
 def names(k): return tuple(f'c{i}' for i in range(k))
 

@@ -11,6 +11,8 @@ from fabric_touch.colours import COLOURS, COLOUR_NAMES, _inner, dominant_colours
 from fabric_touch.core import FabricError, data_dir, has_data
 from fabric_touch.data import as_photo
 
+pytestmark = pytest.mark.once
+
 # name in English, in Korean | shades
 NAMES = '''
 red 빨강 | ff0000 cc1122 e03030 b01020 c62828 a50f15

@@ -9,6 +9,8 @@ from fabric_touch.core import FabricError, data_dir, has_data
 from fabric_touch.deepfashion import (ATTRIBUTE_SETS, FINE, KINDS, PARTS, AttributeTable, attribute_table, make_deepfashion, read_deepfashion, read_fine,
                                       _signs, _write_coarse)
 
+pytestmark = pytest.mark.once
+
 NAMES = 'abstract chevron print', 'v-neck', 'denim'
 TABLE = dict(image=['img/A/1.jpg', 'img/A/2.jpg', 'img/B/1.jpg'], labels=[(), ('abstract chevron print', 'denim'), ('v-neck',)], category=['Tee', 'Jeans', 'Dress'],
              part=['train', 'val', 'test'], x1=[0, 1, 2], y1=[0, 1, 2], x2=[9, 10, 11], y2=[9, 10, 11])

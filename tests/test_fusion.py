@@ -11,6 +11,8 @@ from fabric_touch.galata import Galata
 from fabric_touch.heads import HEADS, MobileNetHead, fuse, head
 from fabric_touch.touch import save_touch, touch_model
 
+pytestmark = pytest.mark.once
+
 def relative(a, b): return ((a-b).abs().max()/b.abs().max().clamp(min=1e-30)).item()
 
 def lively(module, std=.3, seed=0):

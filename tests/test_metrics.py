@@ -11,6 +11,8 @@ from fabric_touch.metrics import (METRICS, NUMBER_METRICS, base_rate, bootstrap,
                                   icc, most_frequent, number_scores, one_person, over_touches, predicted_level, qwk, ratings_array, resamples,
                                   rps, score_dict, score_table, spearman, touch_scores)
 
+pytestmark = pytest.mark.once
+
 SURVEY = Path(os.environ.get('FABRIC_TOUCH_DATA', 'not set'))/'touch_survey'
 needs_survey = pytest.mark.skipif(not (SURVEY/'ratings.csv').exists(), reason='touch_survey is not here: FABRIC_TOUCH_DATA does not name a folder that holds it')
 

@@ -11,6 +11,8 @@ from fabric_touch.metrics import resamples, score_dict
 from fabric_touch.multilabel import (PUBLISHED, attribute_scores, exclusive_scores, frequency, group_recall, plot_attribute_scores, summary, table_of,
                                      top_k_recall, tune_thresholds)
 
+pytestmark = pytest.mark.once
+
 
 def draw(n=60, k=12, seed=0, digits=None):
     "Scores and labels; with digits, many equal scores"

@@ -16,6 +16,8 @@ from fabric_touch.galata import Galata, load_reference, reference_state
 from fabric_touch.swatches import make_blends
 from fabric_touch.touch import TouchModel, VectorsOnly, load_touch, predict_touch, save_touch, touch_model
 
+pytestmark = pytest.mark.once
+
 # ---- the reference's models, from the facts alone
 
 def mobilenet(n_out=5):

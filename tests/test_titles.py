@@ -8,6 +8,8 @@ from hypothesis import given, settings, strategies as st
 from fabric_touch.core import FabricError, data_dir, has_data
 from fabric_touch.titles import _WORDS, ACCESSORIES, CATEGORIES, _words, category_of, read_title
 
+pytestmark = pytest.mark.once
+
 # title | categories, - for none
 ROWS = '''
 men's cotton trousers | pants

@@ -9,6 +9,8 @@ from fabric_touch.checkpoints import load_checkpoint, save_checkpoint
 from fabric_touch.core import FabricError, seeded
 from fabric_touch.together import AUTO, WAYS, Together, mean_probs, way_gaps, with_flip
 
+pytestmark = pytest.mark.once
+
 timm = pytest.importorskip('timm')
 SKETCH = Path(__file__).resolve().parents[1]/'benchmarks'/'sketch.py'
 ARCHS = dict(test_resnet={}, test_efficientnet={}, test_efficientnet_gn={}, test_convnext3={}, test_byobnet={}, test_nfnet={}, test_vit2=dict(img_size=64), test_mambaout={})
