@@ -31,7 +31,7 @@ from .ensembles import COMBINERS, _no_row_twice, _own, added, agreement, ensembl
 from .checkpoints import MAX_CARD, CheckpointError, _claims, _parse, load_checkpoint, save_checkpoint
 from .embeds import _take
 from . import train
-from .train import AverageWeights, KeepPreds, KeepState, KeepTop, TellEpoch, eval_frozen, best_epochs, fair_epochs, fit_cosine, fit_learner, freeze_folded
+from .train import AverageWeights, KeepPreds, KeepState, KeepTop, TellEpoch, best_epochs, eval_frozen, fair_epochs, fit_cosine, fit_learner, freeze_folded
 from .encoders import ENCODERS, encoder_card, encoder_from_card, image_encoder
 from .together import Together, mean_probs
 
@@ -50,7 +50,7 @@ class SketchModel(nn.Module):
     "Sketches (b, 3, size, size) in 0..1 in, a logit for each class out"
     def __init__(self, encoder, n_classes):
         super().__init__()
-        self.arch, self.size, self.n_classes, body = encoder_card(encoder), encoder.size, n_classes, freeze_folded(encoder.body.requires_grad_(True))
+        self.arch, self.size, body = encoder_card(encoder), encoder.size, freeze_folded(encoder.body.requires_grad_(True))
         for k in ('mean', 'std'): self.register_buffer(k, getattr(encoder, k), persistent=False)
         if hasattr(body, 'reset_classifier'): body.reset_classifier(n_classes)
         self.net = body if hasattr(body, 'reset_classifier') else EncoderNet(body, encoder.n_out, n_classes)
