@@ -27,7 +27,7 @@ from .options import MultimodalConfig
 from .checkpoints import CheckpointError, load_weights, read_card, read_weights, save_checkpoint
 from .embeds import EmbeddingStore
 from .steps import OPTIMIZERS, Run, fit_steps, step_dls
-from .processes import main_process, several
+from .processes import launched, main_process, several, wait_for_all
 from .sequences import CellStore, cell_encoder, cells_card, cells_from_card, photo_cells, text_encoder, text_from_card
 from .vqgan import load_vqgan, photo_codes
 from .t5 import PAD, LabelTree, MultimodalT5, TokenLoss, labels_of, shifted, t5_transformer
@@ -94,7 +94,8 @@ def hide_cells(
 class _Stored:
     "The cells of photos, computed once"
     def __init__(self, encoder, paths, folder):
-        paths = list(dict.fromkeys(paths))
+        paths, (rank, world) = list(dict.fromkeys(paths)), launched()
+        if world > 1: CellStore(encoder, paths[rank::world], folder); wait_for_all()                    # a share for each process
         self.rows, small = {p: i for i,p in enumerate(paths)}, 4*len(paths)*encoder.n_out < 2**31       # what fits into memory stays there
         self.cells = photo_cells(encoder, paths, EmbeddingStore(folder, encoder.id, encoder.n_out)) if small else CellStore(encoder, paths, folder)
     def __call__(self, item): return self.cells[self.rows[item.image]]
@@ -335,9 +336,12 @@ def pretrain_answers(
     return pd.DataFrame(res)
 
 # %% ../nbs/34_multimodal.ipynb #00000033
-_FREE = ('resume', 'store', 'n_workers', 'result_dir', 'root_dir', 'num_beams', 'checkpoint')        # settings that are not of what was learned
+_FREE = ('resume', 'store', 'n_workers', 'result_dir', 'root_dir', 'num_beams', 'checkpoint')        # settings that do not matter to what was learned, or are places
 
-def _card(m): return dict(kind='multimodal', config={k: v for k,v in asdict(m.config).items() if k not in _FREE}, tokens=m.tokens.digest, labels={k: list(v) for k,v in m.labels.items()})
+def _card(m, data=None):
+    "What a model is: settings, tokens, labels, and the data it was trained on"
+    settings = {k: v for k,v in asdict(m.config).items() if k not in _FREE}
+    return dict(kind='multimodal', config=settings, tokens=m.tokens.digest, labels={k: list(v) for k,v in m.labels.items()}, data=data or m.card.get('data', {}))
 
 def _write_once(m, folder):
     "What every checkpoint of a run needs beside it"
@@ -444,9 +448,11 @@ def train_multimodal(
     run, folder = run_of(config), Path(config.result_dir)
     tables, train, valid, test = _parts(config)
     m = _start(config, tables, train)
+    card = _card(m, {k: str(t) for k,t in tables.items()})
+    if config.resume and (folder/'best').is_dir(): read_card(folder/'best', **card)      # the same experiment, or what differs
     learn = multimodal_learner(m, multimodal_dls(m, train, valid))
-    with several(learn), learn.no_bar():
-        fit_steps(learn, run, folder, config.resume, _card(m))
+    with several(learn, find_unused_parameters=config.sees != 'both'), learn.no_bar():
+        fit_steps(learn, run, folder, config.resume, card)
         if main_process(): _write_once(m, folder)
     load_weights(m.model, read_weights(folder/'best'))
     if main_process(): _write_results(m, folder, *_scored(m, list(tables), train, test))

@@ -10,7 +10,7 @@ import sacrebleu
 
 from fabric_touch.core import FabricError
 from fabric_touch.texts import (bleu, caption_scores, caption_table, central_caption, cider, commonest, exact_match, human_scores, perplexity, plot_captions,
-                                plot_text_scores, unigram_perplexity, words)
+                                plot_text_scores, unigram_perplexity, bare_words)
 
 pytestmark = pytest.mark.once
 VOCAB = 'a the red blue dog cat horse rides sits on in park beach two'.split()
@@ -23,7 +23,7 @@ def made_up(n=30, most=4, seed=0):
 
 def loop_cider(preds, refs, cider_d=True):
     "The formulas of the paper, photo by photo"
-    def grams(t, n): return Counter(zip(*(words(t)[i:] for i in range(n))))
+    def grams(t, n): return Counter(zip(*(bare_words(t)[i:] for i in range(n))))
     def vector(t, n): return {g: k*math.log(len(refs)/max(1, seen[n][g])) for g, k in grams(t, n).items()}
     def size(v): return math.sqrt(sum(x*x for x in v.values()))
     seen = {n: Counter(g for r in refs for g in set().union(*(grams(t, n) for t in r))) for n in range(1, 5)}
