@@ -162,5 +162,9 @@ def ft_sort(
 def ft_multimodal(**settings):
     "Train the multimodal T5: image and text in, text out"
     config = MultimodalConfig(**settings)
-    from fabric_touch.multimodal import train_multimodal
-    print(train_multimodal(config), f'wrote {config.result_dir}', sep='\n')
+    from fabric_touch.core import need
+    try: need('transformers', 'multimodal'); need('tokenizers', 'multimodal')
+    except ImportError as e: raise FabricError(str(e)) from e
+    from fabric_touch.multimodal import main_process, train_multimodal
+    m = train_multimodal(config)
+    if main_process(): print(m, f'wrote {config.result_dir}', sep='\n')

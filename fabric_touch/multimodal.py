@@ -4,31 +4,33 @@
 
 # %% auto #0
 __all__ = ['Multimodal', 'build_multimodal', 'hide_cells', 'ItemSet', 'collate', 'item_sets', 'run_of', 'multimodal_dls',
-           'multimodal_learner', 'class_answers', 'caption_answers', 'token_loss', 'pretrain_answers',
+           'multimodal_learner', 'class_answers', 'caption_answers', 'box_answers', 'token_loss', 'pretrain_answers',
            'load_multimodal', 'train_multimodal']
 
 # %% ../nbs/34_multimodal.ipynb #00000003
+import hashlib, os, re
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from math import isqrt
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
+from torchvision.ops import box_iou
 from fastai.basics import *
 from .core import FabricError, cache_dir, default_device, pick, seeded, whole_file
 from .folders import ClassTable, split_classes
 from .classes import class_scores
-from .captions import CaptionTable, read_datasets, split_captions
-from .tokens import label_trie, load_tokens, pad_ids, t5_tokens, train_tokens
-from .tasks import LABEL_FORM, PROMPTS, TASKS, hidden_codes
+from .captions import CaptionTable, read_datasets, split_captions, _together
+from .tokens import label_trie, load_tokens, pad_ids, t5_tokens, text_boxes, train_tokens
+from .tasks import LABEL_FORM, PROMPTS, TASKS, WHERE, hidden_codes
 from .texts import caption_scores, exact_match, plot_captions, unigram_perplexity
 from .plots import save_figure
 from .options import MultimodalConfig
-from .checkpoints import CheckpointError, load_weights, read_card, read_weights, save_checkpoint
+from .checkpoints import CheckpointError, file_sha256, load_weights, read_card, read_weights, save_checkpoint
 from .embeds import EmbeddingStore
-from .steps import OPTIMIZERS, Run, fit_steps, step_dls
+from .steps import OPTIMIZERS, Run, fit_steps, step_dls, _claim
 from .processes import launched, main_process, several, wait_for_all
-from .sequences import CellStore, cell_encoder, cells_card, cells_from_card, photo_cells, text_encoder, text_from_card
+from .sequences import CellStore, cell_encoder, cells_card, cells_from_card, photo_cells, t5_sizes, t5_state, text_encoder, text_from_card
 from .vqgan import load_vqgan, photo_codes
 from .t5 import PAD, LabelTree, MultimodalT5, TokenLoss, labels_of, shifted, t5_transformer
 
@@ -48,8 +50,12 @@ class Multimodal:
 def _pretrained(given): return True if given is None else given != 'random' and given
 
 def _make_tokens(config, texts):
-    if config.checkpoint: return load_tokens(Path(config.checkpoint)/'tokens.json')
     sizes = dict(loc_vocab_size=config.loc_vocab_size, image_vocab_size=config.image_vocab_size)
+    if config.checkpoint:
+        tokens = load_tokens(Path(config.checkpoint)/'tokens.json')
+        if (tokens.n_loc, tokens.n_img) != (*sizes.values(),): raise FabricError(f"{config.checkpoint} has {tokens.n_loc:,} locations and {tokens.n_img:,} image tokens; give loc_vocab_size={tokens.n_loc} and image_vocab_size={tokens.n_img}")
+        return tokens
+    if config.tokenizer == 'train' and config.language_weights is None: raise FabricError("tokenizer is 'train', and the published language model reads its own tokens alone, to it each number means another piece; leave tokenizer out, or give language_weights")
     if config.tokenizer == 'train': return train_tokens(texts, config.vocab_size, **sizes)
     return t5_tokens(config.tokenizer or config.language_model_name, **sizes)
 
@@ -93,9 +99,9 @@ def hide_cells(
 
 class _Stored:
     "The cells of photos, computed once"
-    def __init__(self, encoder, paths, folder):
-        paths, (rank, world) = list(dict.fromkeys(paths)), launched()
-        if world > 1: CellStore(encoder, paths[rank::world], folder); wait_for_all()                    # a share for each process
+    def __init__(self, encoder, paths, folder, together=False):
+        paths, (rank, world) = list(dict.fromkeys(map(str, paths))), launched()
+        if together and world > 1: CellStore(encoder, paths[rank::world], folder); wait_for_all()                    # a share for each process
         self.rows, small = {p: i for i,p in enumerate(paths)}, 4*len(paths)*encoder.n_out < 2**31       # what fits into memory stays there
         self.cells = photo_cells(encoder, paths, EmbeddingStore(folder, encoder.id, encoder.n_out)) if small else CellStore(encoder, paths, folder)
     def __call__(self, item): return self.cells[self.rows[item.image]]
@@ -141,12 +147,14 @@ def collate(
     return torch.stack(image), source, mask, shifted(target), real, labels_of(target, real)
 
 # %% ../nbs/34_multimodal.ipynb #00000013
+def _boxed(table): return isinstance(table, ClassTable) and {'x0', 'y0', 'x1', 'y1'} <= {*table.items}
+
 def _draws(m, table, codes=None):
     "epoch -> items of a table; the same list where nothing is drawn"
     c = m.config
     if isinstance(table, ClassTable):
         if c.pretrain: raise FabricError(f"pretraining restores captions, and this table has classes: {table}; give tables of captions, or pretrain=False")
-        items = TASKS['locate'](table, n_loc=c.loc_vocab_size) if {'x0', 'y0', 'x1', 'y1'} <= {*table.items} else TASKS['classify'](table, prompt=c.prompt)
+        items = TASKS['locate'](table, n_loc=c.loc_vocab_size) if _boxed(table) else TASKS['classify'](table, prompt=c.prompt)
     elif not c.pretrain: items = TASKS['caption'](table, prompt=c.prompt)
     else: return lambda epoch: TASKS['restore'](table, seed=c.seed, epoch=epoch) + ([] if codes is None else TASKS['unmask'](table, codes, ratio=c.image_mask_ratio, cells=m.model.image_model.grid, seed=c.seed, epoch=epoch))
     return lambda epoch: items
@@ -164,7 +172,7 @@ def _codes(m, tables):
 def _place(config): return config.store or cache_dir()/'embeds'
 
 # %% ../nbs/34_multimodal.ipynb #00000014
-class _Together:
+class _Joined:
     "epoch -> the items of several tables; the same list as long as none draws anew"
     def __init__(self, draws): self.draws, self.parts, self.items = draws, [], []
     def __call__(self, epoch):
@@ -175,13 +183,16 @@ class _Together:
 def item_sets(
     m:Multimodal, # From `build_multimodal`
     parts:list, # Of lists of tables, such as [training, validation]
+    together:bool=False, # Are all processes here, so that each computes a share of the cells?
 )->list: # An `ItemSet` for each
     "What training and validation read"
     c, encoder, every = m.config, m.model.image_model, [t for tables in parts for t in tables]
     codes = _codes(m, every)
-    image = _Live(encoder) if codes is not None or c.image_model_train else _Stored(encoder, [p for t in every for p in t.items.image], _place(c))
+    if codes is not None and (n := len(next(iter(codes.values()))) + 1) > c.max_target_length: raise FabricError(f"an image has {n-1} codes, {n} with the end, and max_target_length is {c.max_target_length}; give at least {n}, codes are not cut")
+    if codes is not None and not round(c.image_mask_ratio*encoder.n_cells): raise FabricError(f"image_mask_ratio {c.image_mask_ratio} hides none of the {encoder.n_cells} cells of {encoder.name!r}; give at least {1/encoder.n_cells:.2g}, or 0 for words alone")
+    image = _Live(encoder) if codes is not None or c.image_model_train else _Stored(encoder, [p for t in every for p in t.items.image], _place(c), together)
     own = lambda t: None if codes is None else np.stack([codes[p] for p in t.items.image])
-    return [ItemSet(m, _Together([_draws(m, t, own(t)) for t in tables]), image, 0 if codes is None else len(next(iter(codes.values())))) for tables in parts]
+    return [ItemSet(m, _Joined([_draws(m, t, own(t)) for t in tables]), image, 0 if codes is None else len(next(iter(codes.values())))) for tables in parts]
 
 # %% ../nbs/34_multimodal.ipynb #0000001c
 def run_of(
@@ -196,7 +207,7 @@ def multimodal_dls(
     valid:list, # Of tables
 )->DataLoaders:
     "DataLoaders over tables"
-    train, valid = item_sets(m, [train, valid])
+    train, valid = item_sets(m, [train, valid], together=True)
     return step_dls(train, valid, run_of(m.config), create_batch=collate, num_workers=m.config.n_workers, device=default_device())
 
 def multimodal_learner(
@@ -221,7 +232,8 @@ def batches(self:Multimodal,
     "Inputs of the model, on its device"
     c, n = self.config, len(photos)
     if isinstance(photos, (str, Path)) or not n: raise FabricError(f"photos are {photos!r:.80}; give a list of at least one")
-    texts = [source or PROMPTS[c.prompt]]*n if source is None or isinstance(source, str) else list(source)
+    if type(bs) is not int or bs < 1: raise FabricError(f"bs is {bs!r}; give a whole number, at least 1")
+    texts = [PROMPTS[c.prompt] if source is None else source]*n if source is None or isinstance(source, str) else list(source)
     if len(texts) != n: raise FabricError(f"{len(texts)} texts for {n} photos; give one for each, or one for all")
     ids, device = self.tokens.ids(texts, c.max_source_length, c.truncate), self.model.device
     for i in range(0, n, bs):
@@ -238,7 +250,8 @@ def write(self:Multimodal,
     **kwargs # Of transformers' generate: max_new_tokens, num_beams, do_sample, temperature, top_k, top_p, ...
 )->list: # Of text
     "Write a text for each photo"
-    trie = None if labels is None else label_trie(self.tokens, labels, LABEL_FORM)[0]
+    trie, rows = (None, []) if labels is None else label_trie(self.tokens, labels, LABEL_FORM)
+    if rows: kwargs = dict(max_new_tokens=max(map(len, rows))) | kwargs
     return [t for x in self.batches(photos, source, bs) for t in self.tokens.text(self.model.write(*x, trie=trie, **kwargs).tolist())]
 
 # %% ../nbs/34_multimodal.ipynb #00000022
@@ -293,6 +306,31 @@ def caption_answers(
     return caption_scores(said, [refs[p] for p in rows.photo], train_texts), said['model']
 
 # %% ../nbs/34_multimodal.ipynb #0000002c
+def _first_boxes(texts, n_loc):
+    "The first box of each text, (n, 4) in 0..1; no area where there is none"
+    found = [re.match(r'(<loc_\d+> ?){4}', t) for t in texts]
+    return np.stack([text_boxes(f[0], (1, 1), n_loc)[0] if f else np.zeros(4) for f in found])
+
+def _ious(a, b):
+    "(n,) what boxes share, box by box"
+    return np.array([box_iou(x[None], y[None]).nan_to_num(0).item() for x,y in zip(torch.from_numpy(a), torch.from_numpy(b))])
+
+def box_answers(
+    m:Multimodal, # Trained
+    table:ClassTable, # Photos with boxes, nobody trained on
+    train:ClassTable=None, # The training part, for the median box
+    **kwargs # Of `Multimodal.write`
+)->pd.DataFrame: # model, metric (iou), value, n
+    "Boxes, scored"
+    n = m.config.loc_vocab_size
+    items, said = TASKS['locate'](table, n_loc=n), {}
+    true = _first_boxes([i.target for i in items], n)
+    for name,what in _halves(m).items():
+        with _seeing(m, what): said[name] = _first_boxes(m.write([i.image for i in items], [i.source for i in items], **kwargs), n)
+    if train is not None: said['median_box'] = np.tile(np.median(_first_boxes([i.target for i in TASKS['locate'](train, n_loc=n)], n), 0), (len(true), 1))
+    return pd.DataFrame([dict(model=k, metric='iou', value=_ious(v, true).mean(), n=len(true)) for k,v in said.items()])
+
+# %% ../nbs/34_multimodal.ipynb #0000002e
 def _kinds(items):
     "What is restored -> numbers of the items"
     kinds = dict(words=[i for i,o in enumerate(items.items) if o.hidden is None], codes=[i for i,o in enumerate(items.items) if o.hidden is not None])
@@ -302,7 +340,7 @@ def _counted_ids(items, rows):
     "(n,) the tokens that count"
     return np.concatenate([np.array(items.target[i])[slice(None) if (c := items.counted(i)) is None else np.flatnonzero(c)] for i in rows])
 
-# %% ../nbs/34_multimodal.ipynb #0000002d
+# %% ../nbs/34_multimodal.ipynb #0000002f
 @torch.no_grad()
 def token_loss(
     m:Multimodal, # Trained
@@ -319,7 +357,7 @@ def token_loss(
         sums += loss(m.model(*x), labels).item()*n, n
     return sums[0]/max(sums[1], 1)
 
-# %% ../nbs/34_multimodal.ipynb #0000002e
+# %% ../nbs/34_multimodal.ipynb #00000030
 def pretrain_answers(
     m:Multimodal, # Trained
     items:ItemSet, # Nobody trained on
@@ -335,7 +373,7 @@ def pretrain_answers(
         res += [dict(model=name, metric=f'perplexity of {kind}', value=v, n=len(ids)) for name,v in found.items()]
     return pd.DataFrame(res)
 
-# %% ../nbs/34_multimodal.ipynb #00000033
+# %% ../nbs/34_multimodal.ipynb #00000035
 _FREE = ('resume', 'store', 'n_workers', 'result_dir', 'root_dir', 'num_beams', 'checkpoint')        # settings that do not matter to what was learned, or are places
 
 def _card(m, data=None):
@@ -343,26 +381,49 @@ def _card(m, data=None):
     settings = {k: v for k,v in asdict(m.config).items() if k not in _FREE}
     return dict(kind='multimodal', config=settings, tokens=m.tokens.digest, labels={k: list(v) for k,v in m.labels.items()}, data=data or m.card.get('data', {}))
 
-def _write_once(m, folder):
+def _frozen_weights(m):
+    "Name to tensor of what does not learn"
+    return {f'{k}.{n}': t for k,net in m.model._frozen.items() for n,t in net.state_dict().items()}
+
+def _write_once(m, folder, experiment=None):
     "What every checkpoint of a run needs beside it"
-    language, image = m.model.language_model, m.model.image_model
-    frozen = {f'language.{k}': v for k,v in language.state_dict().items()} | ({} if m.config.image_model_train else {f'image.{k}': v for k,v in image.state_dict().items()})
     m.tokens.save(Path(folder)/'tokens.json')
-    save_checkpoint(Path(folder)/'frozen', frozen, dict(kind='multimodal-frozen', image=cells_card(image), language=language.card))
+    save_checkpoint(Path(folder)/'frozen', _frozen_weights(m), dict(kind='multimodal-frozen', image=cells_card(m.model.image_model), language=m.model.language_model.card, experiment=experiment or {}))
 
 @patch
 def save(self:Multimodal,
     folder:str|Path, # New
 ):
     "Write model, frozen networks and tokens, as `load_multimodal` reads them"
-    save_checkpoint(Path(folder)/'best', self.model, _card(self))
+    if os.path.isdir(folder) and (held := sorted(os.listdir(folder))): raise FabricError(f"{folder} holds {', '.join(held[:4])}; give the name of a new folder")
     _write_once(self, folder)
+    save_checkpoint(Path(folder)/'best', self.model, _card(self))
 
-# %% ../nbs/34_multimodal.ipynb #00000034
+# %% ../nbs/34_multimodal.ipynb #00000036
+_STRANGE = (FabricError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError)     # what a card can lead to that is not ours
+
+def _check_sizes(sizes, weights):
+    "Refuse sizes that the weights have not, before anything is built of them"
+    found = t5_sizes(t5_state(weights))
+    if bad := [f'{k} is {sizes[k]!r}, the weights have {v}' for k,v in found.items() if k in sizes and sizes[k] != v]: raise CheckpointError('; '.join(bad))
+
+def _settings(card, place):
+    "Settings and labels on a card"
+    try:
+        config, labels = MultimodalConfig(**card['config']), {k: tuple(v) for k,v in card['labels'].items() if type(v) is list}
+        if len(labels) < len(card['labels']) or not all(isinstance(o, str) for v in labels.values() for o in v): raise ValueError('labels are no lists of text')
+        return config, labels
+    except _STRANGE as e: raise CheckpointError(f"{place}: its card has no settings of this version ({type(e).__name__}: {str(e)[:300]}); load it with the versions on it") from e
+
+# %% ../nbs/34_multimodal.ipynb #00000037
 def _frozen_networks(folder):
     "(image model, language model) as they were"
     card = read_card(folder, kind='multimodal-frozen')
-    image, language, weights = cells_from_card(card['image']), text_from_card(card['language']), read_weights(folder, card)
+    weights = read_weights(folder, card)
+    try:
+        _check_sizes(card['language']['sizes'], {k: v for k,v in weights.items() if k.startswith('language.')})
+        image, language = cells_from_card(card['image']), text_from_card(card['language'])
+    except _STRANGE as e: raise CheckpointError(f"{folder}: its card describes no frozen networks of this version ({type(e).__name__}: {str(e)[:300]}); load it with the versions on it") from e
     for prefix,model in (('image.', image), ('language.', language)):
         if own := {k.removeprefix(prefix): v for k,v in weights.items() if k.startswith(prefix)}: load_weights(model, own)
     return image, language
@@ -372,27 +433,30 @@ def _checked_card(folder, checkpoint):
     place = Path(folder)/checkpoint
     if not place.is_dir(): raise FabricError(f"{folder} has no checkpoint {checkpoint!r}; it has: {', '.join(sorted(p.parent.name for p in Path(folder).glob('*/card.json'))) or 'none'}")
     card, tokens = read_card(place, kind='multimodal'), load_tokens(Path(folder)/'tokens.json')
-    if tokens.digest != card['tokens']: raise CheckpointError(f"{place} was trained with another vocabulary than {Path(folder)/'tokens.json'}, which has {len(tokens):,} tokens; put back the tokens.json that was written with it")
+    if tokens.digest != card.get('tokens'): raise CheckpointError(f"{place} was trained with another vocabulary than {Path(folder)/'tokens.json'}, which has {len(tokens):,} tokens; put back the tokens.json that was written with it")
     return card, tokens
 
-# %% ../nbs/34_multimodal.ipynb #00000035
+# %% ../nbs/34_multimodal.ipynb #00000038
 def load_multimodal(
     folder:str|Path, # That `train_multimodal` or `Multimodal.save` wrote
     checkpoint:str='best', # Or another of its checkpoints, such as 'step_000500'
 )->Multimodal:
     "A model as it was trained"
     card, tokens = _checked_card(folder, checkpoint)
-    config, (image, language) = MultimodalConfig(**card['config']), _frozen_networks(Path(folder)/'frozen')
+    (config, labels), (image, language) = _settings(card, Path(folder)/checkpoint), _frozen_networks(Path(folder)/'frozen')
+    weights, sizes = read_weights(Path(folder)/checkpoint, card), _sizes(config, language) | dict(vocab_size=len(tokens))
+    try: _check_sizes(sizes, {k: v for k,v in weights.items() if k.startswith('transformer.')})
+    except FabricError as e: raise CheckpointError(f"{Path(folder)/checkpoint}: {e}; the card is not the one it was saved with") from e
     model = MultimodalT5(t5_transformer(len(tokens), **_sizes(config, language)), language, image, ffn=config.ffn, image_model_train=config.image_model_train)
-    load_weights(model, read_weights(Path(folder)/checkpoint, card))
+    load_weights(model, weights)
     model.sees = config.sees
-    return Multimodal(model.eval(), tokens, config, {k: tuple(v) for k,v in card['labels'].items()}, card)
+    return Multimodal(model.eval(), tokens, config, labels, card)
 
-# %% ../nbs/34_multimodal.ipynb #00000039
+# %% ../nbs/34_multimodal.ipynb #0000003c
 def _two(table, share, config):
     "A table and a share of it, all that is of one photo on one side"
     if isinstance(table, CaptionTable): rows = split_captions(table, share, config.seed)
-    else: rows = split_classes(table.targets(), valid_pct=share, seed=config.seed, names=table.classes)
+    else: rows = split_classes(table.targets(), _together([table.items[c] for c in ('image', 'photo', 'group') if c in table.items]), share, config.seed, table.classes)
     return tuple(table.take(r) for r in rows)
 
 def _three(table, config):
@@ -401,18 +465,39 @@ def _three(table, config):
     train, valid = _two(rest, config.valid/(1 - config.test), config)
     return train, valid, test
 
-def _texts(tables):
-    "What a tokenizer is trained from: prompts, captions and labels"
-    return [*PROMPTS.values()] + [t for table in tables for t in (table.items.text if isinstance(table, CaptionTable) else [LABEL_FORM.format(label=c) for c in table.classes])]
+def _without(tables, others):
+    "Tables without the photos of others"
+    there = {p for t in others for p in t.items.image}
+    res = [t.take(np.flatnonzero(~t.items.image.isin(there))) for t in tables]
+    if bad := [t for t,r in zip(tables, res) if not len(r)]: raise FabricError(f"the data sets share photos, and nothing is left of: {bad[0]}; those that one of them holds out train no other, so give each its own photos")
+    return res
 
-# %% ../nbs/34_multimodal.ipynb #0000003a
+def _texts(tables):
+    "What a tokenizer is trained from: prompts, questions, captions and labels"
+    said = [t for table in tables for t in (table.items.text if isinstance(table, CaptionTable) else [f.format(label=c) for c in table.classes for f in (LABEL_FORM, WHERE)[:1 + _boxed(table)]])]
+    return [*PROMPTS.values(), *said]
+
+# %% ../nbs/34_multimodal.ipynb #0000003d
+def _take_over(m, folder):
+    "Start from the weights of an earlier run that saw and read the same"
+    card, _ = _checked_card(folder, 'best')
+    there, weights, frozen, ours = read_card(folder/'frozen', kind='multimodal-frozen'), read_weights(folder/'best', card), read_weights(folder/'frozen'), _frozen_weights(m)
+    here = cells_card(m.model.image_model)
+    bad = [f'image model: {k} {there["image"].get(k)!r}, not {here[k]!r}' for k in here if k != 'licence' and there['image'].get(k) != here[k]]
+    if not m.config.image_model_train and not any(k.startswith('image.') for k in frozen): bad.append('image model: it was trained there, so give image_model_train=True')
+    bad = bad or [f'{what} model: other weights' for what in ('image', 'language') if any(k not in frozen or not torch.equal(t.cpu(), frozen[k]) for k,t in ours.items() if k.startswith(what))]
+    if bad: raise CheckpointError(f"{folder} was trained with other features than here: {'; '.join(bad)}; start with the networks that it was trained with")
+    learned = {k.replace('image.', 'own_image_model.', 1): t for k,t in frozen.items() if k.startswith('image.') and m.config.image_model_train}     # frozen there, trained here
+    load_weights(m.model, learned | weights)
+
+# %% ../nbs/34_multimodal.ipynb #0000003e
 def _start(config, tables, train):
     "Parts that are ready to train"
     m = build_multimodal(config, _texts(train))
     m.labels = {k: tuple(t.classes) for k,t in tables.items() if isinstance(t, ClassTable)}
-    if config.checkpoint:
-        card, _ = _checked_card(config.checkpoint, 'best')
-        load_weights(m.model, read_weights(Path(config.checkpoint)/'best', card))
+    for t in tables.values():
+        if isinstance(t, ClassTable) and not _boxed(t): LabelTree(label_trie(m.tokens, t.classes, LABEL_FORM)[1])         # before training, not after
+    if config.checkpoint: _take_over(m, Path(config.checkpoint))
     return m
 
 def _parts(config):
@@ -420,15 +505,18 @@ def _parts(config):
     tables = dict(zip(config.datasets, read_datasets(config.datasets, config.root_dir)))
     if main_process():
         for name,t in tables.items(): print(f'{name}: {t}')
-    return tables, *map(list, zip(*[_three(t, config) for t in tables.values()]))
+    train, valid, test = map(list, zip(*[_three(t, config) for t in tables.values()]))
+    valid = _without(valid, test)
+    return tables, _without(train, valid + test), valid, test
 
-# %% ../nbs/34_multimodal.ipynb #0000003b
+# %% ../nbs/34_multimodal.ipynb #0000003f
 def _scored(m, names, train, test):
     "The scores of all data sets, and captions that were written: (photos, texts, references)"
     if m.config.pretrain: return pretrain_answers(m, *item_sets(m, [test, train])), None
     res, shown = [], None
     for name,t,v in zip(names, train, test):
-        if isinstance(v, ClassTable): scores = class_answers(m, v, t.targets())
+        if _boxed(v): scores = box_answers(m, v, t)
+        elif isinstance(v, ClassTable): scores = class_answers(m, v, t.targets())
         else:
             scores, said = caption_answers(m, v, list(t.items.text), num_beams=m.config.num_beams)
             refs, rows = v.references(), v.photos()
@@ -440,20 +528,37 @@ def _write_results(m, folder, scores, shown):
     with whole_file(folder/'scores.csv') as tmp: scores.to_csv(tmp, index=False)
     if shown: save_figure(plot_captions(*shown), folder/'captions.png')
 
-# %% ../nbs/34_multimodal.ipynb #0000003c
+# %% ../nbs/34_multimodal.ipynb #00000040
+def _facts(table, root):
+    "A table in a line, with a digest of its names, texts, boxes and sizes of files"
+    d = table.items[[c for c in ('image', 'text', 'label', 'x0', 'y0', 'x1', 'y1') if c in table.items]]
+    d = d.assign(image=[os.path.relpath(p, root) for p in d.image], size=[os.path.getsize(p) if os.path.exists(p) else -1 for p in d.image])
+    return f'{table}; {hashlib.sha256(d.to_csv(index=False).encode()).hexdigest()[:12]}'
+
+def _keep_experiment(m, folder, card):
+    "Write what checkpoints need beside them, before the first of them; or refuse to go on with another experiment"
+    image, language, c = m.model.image_model, m.model.language_model, m.config
+    codes = file_sha256(c.vae_ckpt_path) if c.pretrain and c.image_mask_ratio and os.path.isfile(c.vae_ckpt_path) else ''
+    experiment = card | dict(image=image.id, language=language.id, codes=codes)
+    if c.resume and (folder/'frozen').is_dir(): read_card(folder/'frozen', experiment=experiment)
+    elif c.resume and (folder/'best').is_dir(): raise CheckpointError(f"{folder} has no frozen/, so it cannot be told whether it is the same experiment; give a new result_dir")
+    elif main_process(): _write_once(m, folder, experiment)
+
+# %% ../nbs/34_multimodal.ipynb #00000041
 def train_multimodal(
     config:MultimodalConfig, # All settings
 )->Multimodal: # With the best weights
     "Read data sets, train and score; everything goes to config.result_dir"
     run, folder = run_of(config), Path(config.result_dir)
+    _claim(folder, config.resume)                                                        # refused before anything is computed
     tables, train, valid, test = _parts(config)
     m = _start(config, tables, train)
-    card = _card(m, {k: str(t) for k,t in tables.items()})
-    if config.resume and (folder/'best').is_dir(): read_card(folder/'best', **card)      # the same experiment, or what differs
+    card = _card(m, {k: _facts(t, config.root_dir) for k,t in tables.items()})
     learn = multimodal_learner(m, multimodal_dls(m, train, valid))
     with several(learn, find_unused_parameters=config.sees != 'both'), learn.no_bar():
+        _keep_experiment(m, folder, card)
         fit_steps(learn, run, folder, config.resume, card)
-        if main_process(): _write_once(m, folder)
-    load_weights(m.model, read_weights(folder/'best'))
+    m.card = read_card(folder/'best')
+    load_weights(m.model, read_weights(folder/'best', m.card))
     if main_process(): _write_results(m, folder, *_scored(m, list(tables), train, test))
     return m

@@ -43,7 +43,7 @@ class MultimodalT5(nn.Module):
         super().__init__()
         if image_model is None and (image_width is None or image_model_train): raise FabricError("there is no image model; give one, or for stored cells alone image_width, their width")
         self.transformer, self.ffn, self.sees, d_model = transformer, ffn, 'both', transformer.config.d_model
-        width = image_width if image_model is None else image_model.width
+        width = self.image_width = image_width if image_model is None else image_model.width
         self.image_ffn, self.text_ffn = _joint(width, d_model, ffn, 'image'), _joint(language_model.width, d_model, ffn, 'language')
         self._frozen = dict(language=freeze(language_model))      # a dict, so that they are no children
         if image_model_train: self.own_image_model = image_model.requires_grad_(True)
@@ -67,6 +67,7 @@ def _cells(self:MultimodalT5, image):
         if self.image_model is None: raise FabricError("this model has no image model; give the cells of the photos, (b, n_cells, width)")
         image = image.float()/255 if image.dtype == torch.uint8 else image
         with torch.set_grad_enabled(torch.is_grad_enabled() and 'image' not in self._frozen): image = self.image_model(image)
+    if image.ndim != 3 or image.shape[-1] != self.image_width: raise FabricError(f"the image has shape {tuple(image.shape)}; give photos (b, 3, size, size), or cells (b, n_cells, {self.image_width})")
     return self.image_ffn(image)
 
 def _real(mask): return None if mask.all() else mask.long()      # as transformers takes it
@@ -152,6 +153,16 @@ def labels_of(
 
 # %% ../nbs/15_t5.ipynb #0000001c
 @patch
+def _generate(self:MultimodalT5, x, mask, settings):
+    "transformers' generate, its refusals told as ours"
+    for k in ('num_beams', 'max_new_tokens', 'num_return_sequences'):
+        if k in settings and (type(settings[k]) is not int or settings[k] < 1): raise FabricError(f"{k} is {settings[k]!r}; give a whole number, at least 1")
+    if settings.get('num_return_sequences', 1) > 1: raise FabricError(f"num_return_sequences is {settings['num_return_sequences']}; one text is written for each photo, so give the photos several times, or another seed")
+    try: return self.transformer.generate(inputs_embeds=x, attention_mask=mask.long(), **settings)
+    except (ValueError, TypeError) as e: raise FabricError(f"a text cannot be written with {', '.join(map(str, settings))}: {' '.join(str(e).split())[:300]}") from e
+
+# %% ../nbs/15_t5.ipynb #0000001d
+@patch
 @torch.no_grad()
 def write(self:MultimodalT5,
     image, # As in `joined`
@@ -166,12 +177,12 @@ def write(self:MultimodalT5,
     try:
         x, mask = self.joined(image, source, mask)
         if trie is not None: kwargs['prefix_allowed_tokens_fn'] = lambda _, ids: trie.next(ids[1:].tolist()) or [PAD]
-        with seeded(seed): ids = self.transformer.generate(inputs_embeds=x, attention_mask=mask.long(), **dict(max_new_tokens=64) | kwargs)[:, 1:]
+        with seeded(seed): ids = self._generate(x, mask, dict(max_new_tokens=64) | kwargs)[:, 1:]
     finally: self.train(mode)
     ends = ids == EOS
     return ids.masked_fill(ends.cumsum(1) > ends.long(), PAD)          # beams fill up with EOS
 
-# %% ../nbs/15_t5.ipynb #00000021
+# %% ../nbs/15_t5.ipynb #00000022
 class LabelTree:
     "Where the token rows of labels part"
     def __init__(self, rows):
@@ -192,7 +203,7 @@ class LabelTree:
         own = [k for k,r in enumerate(self.rows) if r[:len(fork)] == fork]
         return own, [self.ways[fork].index(self.rows[k][len(fork)]) for k in own]
 
-# %% ../nbs/15_t5.ipynb #00000022
+# %% ../nbs/15_t5.ipynb #00000023
 def _fork_scores(model, read, mask, tree, n_rows):
     "fork -> scores (b, ways) of the ids that may follow there"
     res, device = {}, read.device
@@ -205,7 +216,7 @@ def _fork_scores(model, read, mask, tree, n_rows):
             if start <= k < start+r: res[p] = model._scores(x[:, k-start, i], torch.tensor(tree.ways[p], device=device)).float()
     return res
 
-# %% ../nbs/15_t5.ipynb #00000023
+# %% ../nbs/15_t5.ipynb #00000024
 @patch
 @torch.no_grad()
 def label_probs(self:MultimodalT5,
