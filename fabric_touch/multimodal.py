@@ -154,6 +154,7 @@ def _draws(m, table, codes=None):
     c = m.config
     if isinstance(table, ClassTable):
         if c.pretrain: raise FabricError(f"pretraining restores captions, and this table has classes: {table}; give tables of captions, or pretrain=False")
+        if _boxed(table) and (bad := np.flatnonzero(table.items[['x0', 'y0', 'x1', 'y1']].isna().any(axis=1))).size: raise FabricError(f"{len(bad)} rows have no box, the first is of {table.items.image[bad[0]]}; take them out, a photo is asked for what is there")
         items = TASKS['locate'](table, n_loc=c.loc_vocab_size) if _boxed(table) else TASKS['classify'](table, prompt=c.prompt)
     elif not c.pretrain: items = TASKS['caption'](table, prompt=c.prompt)
     else: return lambda epoch: TASKS['restore'](table, seed=c.seed, epoch=epoch) + ([] if codes is None else TASKS['unmask'](table, codes, ratio=c.image_mask_ratio, cells=m.model.image_model.grid, seed=c.seed, epoch=epoch))
@@ -230,10 +231,10 @@ def batches(self:Multimodal,
     bs:int=16, # Photos at a time
 ):
     "Inputs of the model, on its device"
-    c, n = self.config, len(photos)
+    c, n = self.config, len(photos) if hasattr(photos, '__len__') else 0
     if isinstance(photos, (str, Path)) or not n: raise FabricError(f"photos are {photos!r:.80}; give a list of at least one")
     if type(bs) is not int or bs < 1: raise FabricError(f"bs is {bs!r}; give a whole number, at least 1")
-    texts = [PROMPTS[c.prompt] if source is None else source]*n if source is None or isinstance(source, str) else list(source)
+    texts = [PROMPTS[c.prompt] if source is None else source]*n if source is None or isinstance(source, str) else list(source) if isinstance(source, (list, tuple)) else [source]
     if len(texts) != n: raise FabricError(f"{len(texts)} texts for {n} photos; give one for each, or one for all")
     ids, device = self.tokens.ids(texts, c.max_source_length, c.truncate), self.model.device
     for i in range(0, n, bs):
@@ -251,7 +252,8 @@ def write(self:Multimodal,
 )->list: # Of text
     "Write a text for each photo"
     trie, rows = (None, []) if labels is None else label_trie(self.tokens, labels, LABEL_FORM)
-    if rows: kwargs = dict(max_new_tokens=max(map(len, rows))) | kwargs
+    if rows and {'max_new_tokens', 'max_length'} & kwargs.keys(): raise FabricError("labels are written whole; leave max_new_tokens and max_length out")
+    if rows: kwargs['max_new_tokens'] = max(map(len, rows))
     return [t for x in self.batches(photos, source, bs) for t in self.tokens.text(self.model.write(*x, trie=trie, **kwargs).tolist())]
 
 # %% ../nbs/34_multimodal.ipynb #00000022
@@ -390,6 +392,9 @@ def _write_once(m, folder, experiment=None):
     m.tokens.save(Path(folder)/'tokens.json')
     save_checkpoint(Path(folder)/'frozen', _frozen_weights(m), dict(kind='multimodal-frozen', image=cells_card(m.model.image_model), language=m.model.language_model.card, experiment=experiment or {}))
 
+def _frozen_there(folder): return dict(frozen=read_card(Path(folder)/'frozen')['card_sha256'])       # ties checkpoints to what is written once
+
+# %% ../nbs/34_multimodal.ipynb #00000036
 @patch
 def save(self:Multimodal,
     folder:str|Path, # New
@@ -397,9 +402,9 @@ def save(self:Multimodal,
     "Write model, frozen networks and tokens, as `load_multimodal` reads them"
     if os.path.isdir(folder) and (held := sorted(os.listdir(folder))): raise FabricError(f"{folder} holds {', '.join(held[:4])}; give the name of a new folder")
     _write_once(self, folder)
-    save_checkpoint(Path(folder)/'best', self.model, _card(self))
+    save_checkpoint(Path(folder)/'best', self.model, _card(self) | _frozen_there(folder))
 
-# %% ../nbs/34_multimodal.ipynb #00000036
+# %% ../nbs/34_multimodal.ipynb #00000037
 _STRANGE = (FabricError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError)     # what a card can lead to that is not ours
 
 def _check_sizes(sizes, weights):
@@ -415,7 +420,7 @@ def _settings(card, place):
         return config, labels
     except _STRANGE as e: raise CheckpointError(f"{place}: its card has no settings of this version ({type(e).__name__}: {str(e)[:300]}); load it with the versions on it") from e
 
-# %% ../nbs/34_multimodal.ipynb #00000037
+# %% ../nbs/34_multimodal.ipynb #00000038
 def _frozen_networks(folder):
     "(image model, language model) as they were"
     card = read_card(folder, kind='multimodal-frozen')
@@ -432,11 +437,12 @@ def _checked_card(folder, checkpoint):
     "The card of a checkpoint, and the tokens it was trained with"
     place = Path(folder)/checkpoint
     if not place.is_dir(): raise FabricError(f"{folder} has no checkpoint {checkpoint!r}; it has: {', '.join(sorted(p.parent.name for p in Path(folder).glob('*/card.json'))) or 'none'}")
-    card, tokens = read_card(place, kind='multimodal'), load_tokens(Path(folder)/'tokens.json')
+    card, tokens, frozen = read_card(place, kind='multimodal'), load_tokens(Path(folder)/'tokens.json'), read_card(Path(folder)/'frozen', kind='multimodal-frozen')
     if tokens.digest != card.get('tokens'): raise CheckpointError(f"{place} was trained with another vocabulary than {Path(folder)/'tokens.json'}, which has {len(tokens):,} tokens; put back the tokens.json that was written with it")
+    if frozen['card_sha256'] != card.get('frozen'): raise CheckpointError(f"{place} was trained with other frozen networks than those in {Path(folder)/'frozen'}; put back the folder that was written with it")
     return card, tokens
 
-# %% ../nbs/34_multimodal.ipynb #00000038
+# %% ../nbs/34_multimodal.ipynb #00000039
 def load_multimodal(
     folder:str|Path, # That `train_multimodal` or `Multimodal.save` wrote
     checkpoint:str='best', # Or another of its checkpoints, such as 'step_000500'
@@ -445,14 +451,15 @@ def load_multimodal(
     card, tokens = _checked_card(folder, checkpoint)
     (config, labels), (image, language) = _settings(card, Path(folder)/checkpoint), _frozen_networks(Path(folder)/'frozen')
     weights, sizes = read_weights(Path(folder)/checkpoint, card), _sizes(config, language) | dict(vocab_size=len(tokens))
-    try: _check_sizes(sizes, {k: v for k,v in weights.items() if k.startswith('transformer.')})
-    except FabricError as e: raise CheckpointError(f"{Path(folder)/checkpoint}: {e}; the card is not the one it was saved with") from e
-    model = MultimodalT5(t5_transformer(len(tokens), **_sizes(config, language)), language, image, ffn=config.ffn, image_model_train=config.image_model_train)
-    load_weights(model, weights)
+    try:
+        _check_sizes(sizes, {k: v for k,v in weights.items() if k.startswith('transformer.')})
+        model = MultimodalT5(t5_transformer(len(tokens), **_sizes(config, language)), language, image, ffn=config.ffn, image_model_train=config.image_model_train)
+        load_weights(model, weights)
+    except FabricError as e: raise CheckpointError(f"{Path(folder)/checkpoint} was not loaded: {e}") from e
     model.sees = config.sees
     return Multimodal(model.eval(), tokens, config, labels, card)
 
-# %% ../nbs/34_multimodal.ipynb #0000003c
+# %% ../nbs/34_multimodal.ipynb #0000003d
 def _two(table, share, config):
     "A table and a share of it, all that is of one photo on one side"
     if isinstance(table, CaptionTable): rows = split_captions(table, share, config.seed)
@@ -477,20 +484,21 @@ def _texts(tables):
     said = [t for table in tables for t in (table.items.text if isinstance(table, CaptionTable) else [f.format(label=c) for c in table.classes for f in (LABEL_FORM, WHERE)[:1 + _boxed(table)]])]
     return [*PROMPTS.values(), *said]
 
-# %% ../nbs/34_multimodal.ipynb #0000003d
+# %% ../nbs/34_multimodal.ipynb #0000003e
 def _take_over(m, folder):
     "Start from the weights of an earlier run that saw and read the same"
     card, _ = _checked_card(folder, 'best')
     there, weights, frozen, ours = read_card(folder/'frozen', kind='multimodal-frozen'), read_weights(folder/'best', card), read_weights(folder/'frozen'), _frozen_weights(m)
-    here = cells_card(m.model.image_model)
-    bad = [f'image model: {k} {there["image"].get(k)!r}, not {here[k]!r}' for k in here if k != 'licence' and there['image'].get(k) != here[k]]
+    here, image = cells_card(m.model.image_model), there.get('image')
+    if not isinstance(image, dict): raise CheckpointError(f"{folder/'frozen'}: its card describes no image model; give a result folder of train_multimodal")
+    bad = [f'image model: {k} {image.get(k)!r}, not {here[k]!r}' for k in here if k != 'licence' and image.get(k) != here[k]]
     if not m.config.image_model_train and not any(k.startswith('image.') for k in frozen): bad.append('image model: it was trained there, so give image_model_train=True')
     bad = bad or [f'{what} model: other weights' for what in ('image', 'language') if any(k not in frozen or not torch.equal(t.cpu(), frozen[k]) for k,t in ours.items() if k.startswith(what))]
     if bad: raise CheckpointError(f"{folder} was trained with other features than here: {'; '.join(bad)}; start with the networks that it was trained with")
     learned = {k.replace('image.', 'own_image_model.', 1): t for k,t in frozen.items() if k.startswith('image.') and m.config.image_model_train}     # frozen there, trained here
     load_weights(m.model, learned | weights)
 
-# %% ../nbs/34_multimodal.ipynb #0000003e
+# %% ../nbs/34_multimodal.ipynb #0000003f
 def _start(config, tables, train):
     "Parts that are ready to train"
     m = build_multimodal(config, _texts(train))
@@ -509,7 +517,7 @@ def _parts(config):
     valid = _without(valid, test)
     return tables, _without(train, valid + test), valid, test
 
-# %% ../nbs/34_multimodal.ipynb #0000003f
+# %% ../nbs/34_multimodal.ipynb #00000040
 def _scored(m, names, train, test):
     "The scores of all data sets, and captions that were written: (photos, texts, references)"
     if m.config.pretrain: return pretrain_answers(m, *item_sets(m, [test, train])), None
@@ -528,7 +536,7 @@ def _write_results(m, folder, scores, shown):
     with whole_file(folder/'scores.csv') as tmp: scores.to_csv(tmp, index=False)
     if shown: save_figure(plot_captions(*shown), folder/'captions.png')
 
-# %% ../nbs/34_multimodal.ipynb #00000040
+# %% ../nbs/34_multimodal.ipynb #00000041
 def _facts(table, root):
     "A table in a line, with a digest of its names, texts, boxes and sizes of files"
     d = table.items[[c for c in ('image', 'text', 'label', 'x0', 'y0', 'x1', 'y1') if c in table.items]]
@@ -544,12 +552,13 @@ def _keep_experiment(m, folder, card):
     elif c.resume and (folder/'best').is_dir(): raise CheckpointError(f"{folder} has no frozen/, so it cannot be told whether it is the same experiment; give a new result_dir")
     elif main_process(): _write_once(m, folder, experiment)
 
-# %% ../nbs/34_multimodal.ipynb #00000041
+# %% ../nbs/34_multimodal.ipynb #00000042
 def train_multimodal(
     config:MultimodalConfig, # All settings
 )->Multimodal: # With the best weights
     "Read data sets, train and score; everything goes to config.result_dir"
     run, folder = run_of(config), Path(config.result_dir)
+    if os.path.lexists(folder) and not folder.is_dir(): raise FabricError(f"result_dir {folder} is no folder; give the name of a new one")
     _claim(folder, config.resume)                                                        # refused before anything is computed
     tables, train, valid, test = _parts(config)
     m = _start(config, tables, train)
@@ -557,7 +566,7 @@ def train_multimodal(
     learn = multimodal_learner(m, multimodal_dls(m, train, valid))
     with several(learn, find_unused_parameters=config.sees != 'both'), learn.no_bar():
         _keep_experiment(m, folder, card)
-        fit_steps(learn, run, folder, config.resume, card)
+        fit_steps(learn, run, folder, config.resume, card | (_frozen_there(folder) if main_process() else {}))       # the first process writes
     m.card = read_card(folder/'best')
     load_weights(m.model, read_weights(folder/'best', m.card))
     if main_process(): _write_results(m, folder, *_scored(m, list(tables), train, test))

@@ -157,6 +157,7 @@ def _generate(self:MultimodalT5, x, mask, settings):
     "transformers' generate, its refusals told as ours"
     for k in ('num_beams', 'max_new_tokens', 'num_return_sequences'):
         if k in settings and (type(settings[k]) is not int or settings[k] < 1): raise FabricError(f"{k} is {settings[k]!r}; give a whole number, at least 1")
+    if settings.get('return_dict_in_generate'): raise FabricError("return_dict_in_generate is True; texts alone are given here, so leave it out")
     if settings.get('num_return_sequences', 1) > 1: raise FabricError(f"num_return_sequences is {settings['num_return_sequences']}; one text is written for each photo, so give the photos several times, or another seed")
     try: return self.transformer.generate(inputs_embeds=x, attention_mask=mask.long(), **settings)
     except (ValueError, TypeError) as e: raise FabricError(f"a text cannot be written with {', '.join(map(str, settings))}: {' '.join(str(e).split())[:300]}") from e
@@ -177,7 +178,7 @@ def write(self:MultimodalT5,
     try:
         x, mask = self.joined(image, source, mask)
         if trie is not None: kwargs['prefix_allowed_tokens_fn'] = lambda _, ids: trie.next(ids[1:].tolist()) or [PAD]
-        with seeded(seed): ids = self._generate(x, mask, dict(max_new_tokens=64) | kwargs)[:, 1:]
+        with seeded(seed): ids = self._generate(x, mask, kwargs if 'max_length' in kwargs else dict(max_new_tokens=64) | kwargs)[:, 1:]
     finally: self.train(mode)
     ends = ids == EOS
     return ids.masked_fill(ends.cumsum(1) > ends.long(), PAD)          # beams fill up with EOS
