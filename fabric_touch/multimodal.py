@@ -20,8 +20,8 @@ from fastai.basics import *
 from .core import FabricError, cache_dir, default_device, pick, seeded, whole_file
 from .folders import ClassTable, split_classes
 from .classes import class_scores
-from .captions import CaptionTable, read_datasets, split_captions, _together
-from .tokens import label_trie, load_tokens, pad_ids, t5_tokens, text_boxes, train_tokens
+from .captions import CaptionTable, read_datasets, split_captions, _look_groups, _together
+from .tokens import SENTINELS, label_trie, load_tokens, pad_ids, t5_tokens, text_boxes, train_tokens
 from .tasks import LABEL_FORM, PROMPTS, TASKS, WHERE, hidden_codes
 from .texts import caption_scores, exact_match, plot_captions, unigram_perplexity
 from .plots import save_figure
@@ -32,7 +32,7 @@ from .steps import OPTIMIZERS, Run, fit_steps, step_dls, _claim
 from .processes import launched, main_process, several, wait_for_all
 from .sequences import CellStore, cell_encoder, cells_card, cells_from_card, photo_cells, t5_sizes, t5_state, text_encoder, text_from_card
 from .vqgan import load_vqgan, photo_codes
-from .t5 import PAD, LabelTree, MultimodalT5, TokenLoss, labels_of, shifted, t5_transformer
+from .t5 import EOS, IGNORED, PAD, LabelTree, MultimodalT5, TokenLoss, labels_of, shifted, t5_transformer
 
 # %% ../nbs/34_multimodal.ipynb #00000008
 @dataclass(repr=False, eq=False)
@@ -97,13 +97,18 @@ def hide_cells(
     mask = torch.as_tensor(hidden).view(1, 1, *grid).float()
     return torch.where(F.interpolate(mask, photo.shape[1:], mode='nearest')[0].bool(), fill, photo)
 
+# %% ../nbs/34_multimodal.ipynb #00000010
+def _cells_of(encoder, paths, folder):
+    "The cells of photos, in memory if they fit"
+    if 4*len(paths)*encoder.n_out < 2**31: return photo_cells(encoder, paths, EmbeddingStore(folder, encoder.id, encoder.n_out))
+    return CellStore(encoder, paths, folder)
+
 class _Stored:
     "The cells of photos, computed once"
     def __init__(self, encoder, paths, folder, together=False):
         paths, (rank, world) = list(dict.fromkeys(map(str, paths))), launched()
         if together and world > 1: CellStore(encoder, paths[rank::world], folder); wait_for_all()                    # a share for each process
-        self.rows, small = {p: i for i,p in enumerate(paths)}, 4*len(paths)*encoder.n_out < 2**31       # what fits into memory stays there
-        self.cells = photo_cells(encoder, paths, EmbeddingStore(folder, encoder.id, encoder.n_out)) if small else CellStore(encoder, paths, folder)
+        self.rows, self.cells = {p: i for i,p in enumerate(paths)}, _cells_of(encoder, paths, folder)
     def __call__(self, item): return self.cells[self.rows[item.image]]
 
 class _Live:
@@ -113,7 +118,7 @@ class _Live:
         x = self.encoder.prepare(item.image)
         return x if item.hidden is None else hide_cells(x, item.hidden, self.encoder.grid, self.fill)
 
-# %% ../nbs/34_multimodal.ipynb #00000010
+# %% ../nbs/34_multimodal.ipynb #00000011
 class ItemSet:
     "Items of tasks as samples: image or cells, ids of source and target, and which of the target counts"
     def __init__(self, m, draw, image, n_codes=0): self.m, self.draw, self.image, self.n_codes, self.items = m, draw, image, n_codes, None; self.set_epoch(0)
@@ -135,7 +140,7 @@ class ItemSet:
         hidden, side = self.items[i].hidden, isqrt(self.n_codes)
         return None if hidden is None else hidden_codes(hidden, self.m.model.image_model.grid, (side, side))
 
-# %% ../nbs/34_multimodal.ipynb #00000011
+# %% ../nbs/34_multimodal.ipynb #00000012
 def collate(
     samples:list, # Of `ItemSet`
 )->tuple: # image, source (b, l), mask (b, l), target_in (b, t), counted (b, t), labels (b, t)
@@ -146,7 +151,7 @@ def collate(
         if c is not None: real[i] = F.pad(torch.as_tensor(c), (0, real.shape[1] - len(c)))          # nor does the end count
     return torch.stack(image), source, mask, shifted(target), real, labels_of(target, real)
 
-# %% ../nbs/34_multimodal.ipynb #00000013
+# %% ../nbs/34_multimodal.ipynb #00000014
 def _boxed(table): return isinstance(table, ClassTable) and {'x0', 'y0', 'x1', 'y1'} <= {*table.items}
 
 def _draws(m, table, codes=None):
@@ -172,7 +177,7 @@ def _codes(m, tables):
 
 def _place(config): return config.store or cache_dir()/'embeds'
 
-# %% ../nbs/34_multimodal.ipynb #00000014
+# %% ../nbs/34_multimodal.ipynb #00000015
 class _Joined:
     "epoch -> the items of several tables; the same list as long as none draws anew"
     def __init__(self, draws): self.draws, self.parts, self.items = draws, [], []
@@ -195,7 +200,7 @@ def item_sets(
     own = lambda t: None if codes is None else np.stack([codes[p] for p in t.items.image])
     return [ItemSet(m, _Joined([_draws(m, t, own(t)) for t in tables]), image, 0 if codes is None else len(next(iter(codes.values())))) for tables in parts]
 
-# %% ../nbs/34_multimodal.ipynb #0000001c
+# %% ../nbs/34_multimodal.ipynb #0000001d
 def run_of(
     config:MultimodalConfig, # All settings
 )->Run: # Those of training
@@ -219,14 +224,14 @@ def multimodal_learner(
     "A Learner of the multimodal model"
     return Learner(dls, m.model, TokenLoss(m.config.loss), opt_func=OPTIMIZERS[m.config.optimizer], wd=m.config.weight_decay, **kwargs)
 
-# %% ../nbs/34_multimodal.ipynb #00000020
+# %% ../nbs/34_multimodal.ipynb #00000021
 def _photo_tensors(encoder, photos):
     "Photos (b, 3, size, size), or their cells as they are"
     return photos if isinstance(photos, torch.Tensor) else torch.stack([encoder.prepare(p) for p in photos])
 
 @patch
 def batches(self:Multimodal,
-    photos, # Files, PIL images or arrays; or a tensor of cells (n, n_cells, width)
+    photos, # Files, PIL images or arrays; or their cells, a tensor (n, n_cells, width) or a `CellStore`
     source=None, # A text for all or one for each; the prompt it was trained with if not given
     bs:int=16, # Photos at a time
 ):
@@ -241,7 +246,7 @@ def batches(self:Multimodal,
         source, mask = (torch.from_numpy(o).to(device) for o in pad_ids(ids[i:i+bs], PAD))
         yield _photo_tensors(self.model.image_model, photos[i:i+bs]).to(device), source, mask
 
-# %% ../nbs/34_multimodal.ipynb #00000021
+# %% ../nbs/34_multimodal.ipynb #00000022
 @patch
 def write(self:Multimodal,
     photos, # As in `batches`
@@ -256,7 +261,7 @@ def write(self:Multimodal,
     if rows: kwargs['max_new_tokens'] = max(map(len, rows))
     return [t for x in self.batches(photos, source, bs) for t in self.tokens.text(self.model.write(*x, trie=trie, **kwargs).tolist())]
 
-# %% ../nbs/34_multimodal.ipynb #00000022
+# %% ../nbs/34_multimodal.ipynb #00000023
 @patch
 def label_probs(self:Multimodal,
     photos, # As in `batches`
@@ -268,7 +273,7 @@ def label_probs(self:Multimodal,
     tree = LabelTree(label_trie(self.tokens, labels, LABEL_FORM)[1])
     return torch.cat([self.model.label_probs(*x, tree).cpu() for x in self.batches(photos, None, bs)]).numpy()
 
-# %% ../nbs/34_multimodal.ipynb #00000029
+# %% ../nbs/34_multimodal.ipynb #0000002a
 @contextmanager
 def _seeing(m, what):
     "A block in which the model sees a part of its input"
@@ -292,7 +297,7 @@ def class_answers(
     hit = exact_match(m.write(photos), [LABEL_FORM.format(label=l) for l in table.items.label])
     return pd.concat([scores, pd.DataFrame([dict(model='written_freely', metric='exact', value=hit.mean(), n=len(hit))])], ignore_index=True)
 
-# %% ../nbs/34_multimodal.ipynb #0000002a
+# %% ../nbs/34_multimodal.ipynb #0000002b
 def caption_answers(
     m:Multimodal, # Trained
     table:CaptionTable, # Photos nobody trained on
@@ -307,7 +312,7 @@ def caption_answers(
         with _seeing(m, what): said[name] = m.write(photos, **kwargs)
     return caption_scores(said, [refs[p] for p in rows.photo], train_texts), said['model']
 
-# %% ../nbs/34_multimodal.ipynb #0000002c
+# %% ../nbs/34_multimodal.ipynb #0000002d
 def _first_boxes(texts, n_loc):
     "The first box of each text, (n, 4) in 0..1; no area where there is none"
     found = [re.match(r'(<loc_\d+> ?){4}', t) for t in texts]
@@ -332,34 +337,38 @@ def box_answers(
     if train is not None: said['median_box'] = np.tile(np.median(_first_boxes([i.target for i in TASKS['locate'](train, n_loc=n)], n), 0), (len(true), 1))
     return pd.DataFrame([dict(model=k, metric='iou', value=_ious(v, true).mean(), n=len(true)) for k,v in said.items()])
 
-# %% ../nbs/34_multimodal.ipynb #0000002e
+# %% ../nbs/34_multimodal.ipynb #0000002f
 def _kinds(items):
     "What is restored -> numbers of the items"
     kinds = dict(words=[i for i,o in enumerate(items.items) if o.hidden is None], codes=[i for i,o in enumerate(items.items) if o.hidden is not None])
     return {k: rows for k,rows in kinds.items() if rows}
 
-def _counted_ids(items, rows):
-    "(n,) the tokens that count"
-    return np.concatenate([np.array(items.target[i])[slice(None) if (c := items.counted(i)) is None else np.flatnonzero(c)] for i in rows])
+def _marks(m): return np.array([EOS, *m.tokens.sentinel(np.arange(SENTINELS))])
 
-# %% ../nbs/34_multimodal.ipynb #0000002f
+def _counted_ids(items, rows):
+    "(n,) the tokens that count, without marks"
+    ids = np.concatenate([np.array(items.target[i])[slice(None) if (c := items.counted(i)) is None else np.flatnonzero(c)] for i in rows])
+    return ids[~np.isin(ids, _marks(items.m))]
+
+# %% ../nbs/34_multimodal.ipynb #00000030
 @torch.no_grad()
 def token_loss(
     m:Multimodal, # Trained
     items:ItemSet, # From `item_sets`
     rows:list=None, # Numbers of the items; all if not given
     bs:int=32, # Items at a time
-)->float: # Mean cross-entropy over the tokens that count, in nats
+)->float: # Mean cross-entropy over the tokens that count, without sentinels and the end, in nats
     "How well targets are foretold"
-    loss, sums, rows = TokenLoss(), np.zeros(2), range(len(items)) if rows is None else rows
+    loss, sums, rows, marks = TokenLoss(), np.zeros(2), range(len(items)) if rows is None else rows, torch.from_numpy(_marks(m)).to(m.model.device)
     m.model.eval()
     for i in range(0, len(rows), bs):
-        *x, labels = to_device(collate([items[k] for k in rows[i:i+bs]]), m.model.device)
+        *x, _, labels = to_device(collate([items[k] for k in rows[i:i+bs]]), m.model.device)
+        labels = labels.masked_fill(torch.isin(labels, marks), IGNORED)
         n = loss.count(labels).item()
-        sums += loss(m.model(*x), labels).item()*n, n
+        sums += loss(m.model(*x, labels != IGNORED), labels).item()*n, n
     return sums[0]/max(sums[1], 1)
 
-# %% ../nbs/34_multimodal.ipynb #00000030
+# %% ../nbs/34_multimodal.ipynb #00000031
 def pretrain_answers(
     m:Multimodal, # Trained
     items:ItemSet, # Nobody trained on
@@ -375,7 +384,7 @@ def pretrain_answers(
         res += [dict(model=name, metric=f'perplexity of {kind}', value=v, n=len(ids)) for name,v in found.items()]
     return pd.DataFrame(res)
 
-# %% ../nbs/34_multimodal.ipynb #00000035
+# %% ../nbs/34_multimodal.ipynb #00000036
 _FREE = ('resume', 'store', 'n_workers', 'result_dir', 'root_dir', 'num_beams', 'checkpoint')        # settings that do not matter to what was learned, or are places
 
 def _card(m, data=None):
@@ -394,7 +403,7 @@ def _write_once(m, folder, experiment=None):
 
 def _frozen_there(folder): return dict(frozen=read_card(Path(folder)/'frozen')['card_sha256'])       # ties checkpoints to what is written once
 
-# %% ../nbs/34_multimodal.ipynb #00000036
+# %% ../nbs/34_multimodal.ipynb #00000037
 @patch
 def save(self:Multimodal,
     folder:str|Path, # New
@@ -404,7 +413,7 @@ def save(self:Multimodal,
     _write_once(self, folder)
     save_checkpoint(Path(folder)/'best', self.model, _card(self) | _frozen_there(folder))
 
-# %% ../nbs/34_multimodal.ipynb #00000037
+# %% ../nbs/34_multimodal.ipynb #00000038
 _STRANGE = (FabricError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError)     # what a card can lead to that is not ours
 
 def _check_sizes(sizes, weights):
@@ -420,7 +429,7 @@ def _settings(card, place):
         return config, labels
     except _STRANGE as e: raise CheckpointError(f"{place}: its card has no settings of this version ({type(e).__name__}: {str(e)[:300]}); load it with the versions on it") from e
 
-# %% ../nbs/34_multimodal.ipynb #00000038
+# %% ../nbs/34_multimodal.ipynb #00000039
 def _frozen_networks(folder):
     "(image model, language model) as they were"
     card = read_card(folder, kind='multimodal-frozen')
@@ -442,7 +451,7 @@ def _checked_card(folder, checkpoint):
     if frozen['card_sha256'] != card.get('frozen'): raise CheckpointError(f"{place} was trained with other frozen networks than those in {Path(folder)/'frozen'}; put back the folder that was written with it")
     return card, tokens
 
-# %% ../nbs/34_multimodal.ipynb #00000039
+# %% ../nbs/34_multimodal.ipynb #0000003a
 def load_multimodal(
     folder:str|Path, # That `train_multimodal` or `Multimodal.save` wrote
     checkpoint:str='best', # Or another of its checkpoints, such as 'step_000500'
@@ -459,11 +468,13 @@ def load_multimodal(
     model.sees = config.sees
     return Multimodal(model.eval(), tokens, config, labels, card)
 
-# %% ../nbs/34_multimodal.ipynb #0000003d
+# %% ../nbs/34_multimodal.ipynb #0000003e
 def _two(table, share, config):
     "A table and a share of it, all that is of one photo on one side"
-    if isinstance(table, CaptionTable): rows = split_captions(table, share, config.seed)
-    else: rows = split_classes(table.targets(), _together([table.items[c] for c in ('image', 'photo', 'group') if c in table.items]), share, config.seed, table.classes)
+    if isinstance(table, CaptionTable): rows = split_captions(table, share, config.seed, config.near)
+    else:
+        same = [table.items[c] for c in ('image', 'photo', 'group') if c in table.items] + ([_look_groups(table.items.image)] if config.near else [])
+        rows = split_classes(table.targets(), _together(same), share, config.seed, table.classes)
     return tuple(table.take(r) for r in rows)
 
 def _three(table, config):
@@ -484,7 +495,7 @@ def _texts(tables):
     said = [t for table in tables for t in (table.items.text if isinstance(table, CaptionTable) else [f.format(label=c) for c in table.classes for f in (LABEL_FORM, WHERE)[:1 + _boxed(table)]])]
     return [*PROMPTS.values(), *said]
 
-# %% ../nbs/34_multimodal.ipynb #0000003e
+# %% ../nbs/34_multimodal.ipynb #0000003f
 def _take_over(m, folder):
     "Start from the weights of an earlier run that saw and read the same"
     card, _ = _checked_card(folder, 'best')
@@ -498,7 +509,7 @@ def _take_over(m, folder):
     learned = {k.replace('image.', 'own_image_model.', 1): t for k,t in frozen.items() if k.startswith('image.') and m.config.image_model_train}     # frozen there, trained here
     load_weights(m.model, learned | weights)
 
-# %% ../nbs/34_multimodal.ipynb #0000003f
+# %% ../nbs/34_multimodal.ipynb #00000040
 def _start(config, tables, train):
     "Parts that are ready to train"
     m = build_multimodal(config, _texts(train))
@@ -517,17 +528,21 @@ def _parts(config):
     valid = _without(valid, test)
     return tables, _without(train, valid + test), valid, test
 
-# %% ../nbs/34_multimodal.ipynb #00000040
+# %% ../nbs/34_multimodal.ipynb #00000041
+def _seen(m, paths):
+    "Photos for several questions: a frozen image model has seen them once"
+    return list(paths) if m.config.image_model_train else _cells_of(m.model.image_model, list(paths), _place(m.config))
+
 def _scored(m, names, train, test):
     "The scores of all data sets, and captions that were written: (photos, texts, references)"
     if m.config.pretrain: return pretrain_answers(m, *item_sets(m, [test, train])), None
     res, shown = [], None
     for name,t,v in zip(names, train, test):
         if _boxed(v): scores = box_answers(m, v, t)
-        elif isinstance(v, ClassTable): scores = class_answers(m, v, t.targets())
+        elif isinstance(v, ClassTable): scores = class_answers(m, v, t.targets(), _seen(m, v.items.image))
         else:
-            scores, said = caption_answers(m, v, list(t.items.text), num_beams=m.config.num_beams)
             refs, rows = v.references(), v.photos()
+            scores, said = caption_answers(m, v, list(t.items.text), _seen(m, rows.image), num_beams=m.config.num_beams)
             shown = shown or (list(rows.image), said, [refs[p] for p in rows.photo])
         res.append(scores.assign(data=name))
     return pd.concat(res, ignore_index=True), shown
@@ -536,7 +551,7 @@ def _write_results(m, folder, scores, shown):
     with whole_file(folder/'scores.csv') as tmp: scores.to_csv(tmp, index=False)
     if shown: save_figure(plot_captions(*shown), folder/'captions.png')
 
-# %% ../nbs/34_multimodal.ipynb #00000041
+# %% ../nbs/34_multimodal.ipynb #00000042
 def _facts(table, root):
     "A table in a line, with a digest of its names, texts, boxes and sizes of files"
     d = table.items[[c for c in ('image', 'text', 'label', 'x0', 'y0', 'x1', 'y1') if c in table.items]]
@@ -552,7 +567,7 @@ def _keep_experiment(m, folder, card):
     elif c.resume and (folder/'best').is_dir(): raise CheckpointError(f"{folder} has no frozen/, so it cannot be told whether it is the same experiment; give a new result_dir")
     elif main_process(): _write_once(m, folder, experiment)
 
-# %% ../nbs/34_multimodal.ipynb #00000042
+# %% ../nbs/34_multimodal.ipynb #00000043
 def train_multimodal(
     config:MultimodalConfig, # All settings
 )->Multimodal: # With the best weights

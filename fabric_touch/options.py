@@ -55,6 +55,7 @@ class MultimodalConfig:
     truncate:bool=False # Cut texts that are too long instead of refusing them?
     valid:float=.1 # Share of the photos that choose the best checkpoint, between 0 and 1
     test:float=.1 # Share of the photos that the scores are of; nothing is chosen by them
+    near:bool=False # Keep photos that look alike in one part? Reads every photo
     num_beams:int=1 # Beams when texts are written for the scores; 1: greedy
     grad_clip:float=None # Longest gradient
     weight_decay:float=.01 # Of AdamW
