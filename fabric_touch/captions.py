@@ -396,7 +396,7 @@ def _first(root, part, places):
         paths = [Path(root, p) for p in place]
         if all(p.exists() for p in paths): return paths
     looked = '; '.join(' with '.join(p) for p in places)
-    raise FabricError(f"{root}: holds none of: {looked}" if places else f"{root}: this data set has no part {part!r} of its own; take 'train' and split it with split_captions or split_classes")
+    raise FabricError(f"{root}: holds none of: {looked}; lay the files so, or name the folder that holds them, as form:folder" if places else f"{root}: this data set has no part {part!r} of its own; take 'train' and split it with split_captions or split_classes")
 
 def _whole_only(part, *places): return places if part == 'train' else ()
 

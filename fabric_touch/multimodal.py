@@ -194,11 +194,12 @@ def item_sets(
     "What training and validation read"
     c, encoder, every = m.config, m.model.image_model, [t for tables in parts for t in tables]
     codes = _codes(m, every)
-    if codes is not None and (n := len(next(iter(codes.values()))) + 1) > c.max_target_length: raise FabricError(f"an image has {n-1} codes, {n} with the end, and max_target_length is {c.max_target_length}; give at least {n}, codes are not cut")
+    n_codes = 0 if codes is None else len(next(iter(codes.values())))
+    if n_codes >= c.max_target_length: raise FabricError(f"an image has {n_codes} codes, {n_codes+1} with the end, and max_target_length is {c.max_target_length}; give at least {n_codes+1}, codes are not cut")
     if codes is not None and not round(c.image_mask_ratio*encoder.n_cells): raise FabricError(f"image_mask_ratio {c.image_mask_ratio} hides none of the {encoder.n_cells} cells of {encoder.name!r}; give at least {1/encoder.n_cells:.2g}, or 0 for words alone")
     image = _Live(encoder) if codes is not None or c.image_model_train else _Stored(encoder, [p for t in every for p in t.items.image], _place(c), together)
     own = lambda t: None if codes is None else np.stack([codes[p] for p in t.items.image])
-    return [ItemSet(m, _Joined([_draws(m, t, own(t)) for t in tables]), image, 0 if codes is None else len(next(iter(codes.values())))) for tables in parts]
+    return [ItemSet(m, _Joined([_draws(m, t, own(t)) for t in tables]), image, n_codes) for tables in parts]
 
 # %% ../nbs/34_multimodal.ipynb #0000001d
 def run_of(
@@ -224,7 +225,7 @@ def multimodal_learner(
     "A Learner of the multimodal model"
     return Learner(dls, m.model, TokenLoss(m.config.loss), opt_func=OPTIMIZERS[m.config.optimizer], wd=m.config.weight_decay, **kwargs)
 
-# %% ../nbs/34_multimodal.ipynb #00000021
+# %% ../nbs/34_multimodal.ipynb #00000022
 def _photo_tensors(encoder, photos):
     "Photos (b, 3, size, size), or their cells as they are"
     return photos if isinstance(photos, torch.Tensor) else torch.stack([encoder.prepare(p) for p in photos])
@@ -246,7 +247,7 @@ def batches(self:Multimodal,
         source, mask = (torch.from_numpy(o).to(device) for o in pad_ids(ids[i:i+bs], PAD))
         yield _photo_tensors(self.model.image_model, photos[i:i+bs]).to(device), source, mask
 
-# %% ../nbs/34_multimodal.ipynb #00000022
+# %% ../nbs/34_multimodal.ipynb #00000023
 @patch
 def write(self:Multimodal,
     photos, # As in `batches`
@@ -261,7 +262,7 @@ def write(self:Multimodal,
     if rows: kwargs['max_new_tokens'] = max(map(len, rows))
     return [t for x in self.batches(photos, source, bs) for t in self.tokens.text(self.model.write(*x, trie=trie, **kwargs).tolist())]
 
-# %% ../nbs/34_multimodal.ipynb #00000023
+# %% ../nbs/34_multimodal.ipynb #00000024
 @patch
 def label_probs(self:Multimodal,
     photos, # As in `batches`
@@ -273,7 +274,7 @@ def label_probs(self:Multimodal,
     tree = LabelTree(label_trie(self.tokens, labels, LABEL_FORM)[1])
     return torch.cat([self.model.label_probs(*x, tree).cpu() for x in self.batches(photos, None, bs)]).numpy()
 
-# %% ../nbs/34_multimodal.ipynb #0000002a
+# %% ../nbs/34_multimodal.ipynb #0000002b
 @contextmanager
 def _seeing(m, what):
     "A block in which the model sees a part of its input"
@@ -297,7 +298,7 @@ def class_answers(
     hit = exact_match(m.write(photos), [LABEL_FORM.format(label=l) for l in table.items.label])
     return pd.concat([scores, pd.DataFrame([dict(model='written_freely', metric='exact', value=hit.mean(), n=len(hit))])], ignore_index=True)
 
-# %% ../nbs/34_multimodal.ipynb #0000002b
+# %% ../nbs/34_multimodal.ipynb #0000002c
 def caption_answers(
     m:Multimodal, # Trained
     table:CaptionTable, # Photos nobody trained on
@@ -312,7 +313,7 @@ def caption_answers(
         with _seeing(m, what): said[name] = m.write(photos, **kwargs)
     return caption_scores(said, [refs[p] for p in rows.photo], train_texts), said['model']
 
-# %% ../nbs/34_multimodal.ipynb #0000002d
+# %% ../nbs/34_multimodal.ipynb #0000002e
 def _first_boxes(texts, n_loc):
     "The first box of each text, (n, 4) in 0..1; no area where there is none"
     found = [re.match(r'(<loc_\d+> ?){4}', t) for t in texts]
@@ -337,7 +338,7 @@ def box_answers(
     if train is not None: said['median_box'] = np.tile(np.median(_first_boxes([i.target for i in TASKS['locate'](train, n_loc=n)], n), 0), (len(true), 1))
     return pd.DataFrame([dict(model=k, metric='iou', value=_ious(v, true).mean(), n=len(true)) for k,v in said.items()])
 
-# %% ../nbs/34_multimodal.ipynb #0000002f
+# %% ../nbs/34_multimodal.ipynb #00000030
 def _kinds(items):
     "What is restored -> numbers of the items"
     kinds = dict(words=[i for i,o in enumerate(items.items) if o.hidden is None], codes=[i for i,o in enumerate(items.items) if o.hidden is not None])
@@ -350,7 +351,7 @@ def _counted_ids(items, rows):
     ids = np.concatenate([np.array(items.target[i])[slice(None) if (c := items.counted(i)) is None else np.flatnonzero(c)] for i in rows])
     return ids[~np.isin(ids, _marks(items.m))]
 
-# %% ../nbs/34_multimodal.ipynb #00000030
+# %% ../nbs/34_multimodal.ipynb #00000031
 @torch.no_grad()
 def token_loss(
     m:Multimodal, # Trained
@@ -368,7 +369,7 @@ def token_loss(
         sums += loss(m.model(*x, labels != IGNORED), labels).item()*n, n
     return sums[0]/max(sums[1], 1)
 
-# %% ../nbs/34_multimodal.ipynb #00000031
+# %% ../nbs/34_multimodal.ipynb #00000032
 def pretrain_answers(
     m:Multimodal, # Trained
     items:ItemSet, # Nobody trained on
@@ -384,7 +385,7 @@ def pretrain_answers(
         res += [dict(model=name, metric=f'perplexity of {kind}', value=v, n=len(ids)) for name,v in found.items()]
     return pd.DataFrame(res)
 
-# %% ../nbs/34_multimodal.ipynb #00000036
+# %% ../nbs/34_multimodal.ipynb #00000037
 _FREE = ('resume', 'store', 'n_workers', 'result_dir', 'root_dir', 'num_beams', 'checkpoint')        # settings that do not matter to what was learned, or are places
 
 def _card(m, data=None):
@@ -403,7 +404,7 @@ def _write_once(m, folder, experiment=None):
 
 def _frozen_there(folder): return dict(frozen=read_card(Path(folder)/'frozen')['card_sha256'])       # ties checkpoints to what is written once
 
-# %% ../nbs/34_multimodal.ipynb #00000037
+# %% ../nbs/34_multimodal.ipynb #00000038
 @patch
 def save(self:Multimodal,
     folder:str|Path, # New
@@ -413,7 +414,7 @@ def save(self:Multimodal,
     _write_once(self, folder)
     save_checkpoint(Path(folder)/'best', self.model, _card(self) | _frozen_there(folder))
 
-# %% ../nbs/34_multimodal.ipynb #00000038
+# %% ../nbs/34_multimodal.ipynb #00000039
 _STRANGE = (FabricError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError)     # what a card can lead to that is not ours
 
 def _check_sizes(sizes, weights):
@@ -429,7 +430,7 @@ def _settings(card, place):
         return config, labels
     except _STRANGE as e: raise CheckpointError(f"{place}: its card has no settings of this version ({type(e).__name__}: {str(e)[:300]}); load it with the versions on it") from e
 
-# %% ../nbs/34_multimodal.ipynb #00000039
+# %% ../nbs/34_multimodal.ipynb #0000003a
 def _frozen_networks(folder):
     "(image model, language model) as they were"
     card = read_card(folder, kind='multimodal-frozen')
@@ -451,7 +452,7 @@ def _checked_card(folder, checkpoint):
     if frozen['card_sha256'] != card.get('frozen'): raise CheckpointError(f"{place} was trained with other frozen networks than those in {Path(folder)/'frozen'}; put back the folder that was written with it")
     return card, tokens
 
-# %% ../nbs/34_multimodal.ipynb #0000003a
+# %% ../nbs/34_multimodal.ipynb #0000003b
 def load_multimodal(
     folder:str|Path, # That `train_multimodal` or `Multimodal.save` wrote
     checkpoint:str='best', # Or another of its checkpoints, such as 'step_000500'
@@ -468,7 +469,7 @@ def load_multimodal(
     model.sees = config.sees
     return Multimodal(model.eval(), tokens, config, labels, card)
 
-# %% ../nbs/34_multimodal.ipynb #0000003e
+# %% ../nbs/34_multimodal.ipynb #0000003f
 def _two(table, share, config):
     "A table and a share of it, all that is of one photo on one side"
     if isinstance(table, CaptionTable): rows = split_captions(table, share, config.seed, config.near)
@@ -495,7 +496,7 @@ def _texts(tables):
     said = [t for table in tables for t in (table.items.text if isinstance(table, CaptionTable) else [f.format(label=c) for c in table.classes for f in (LABEL_FORM, WHERE)[:1 + _boxed(table)]])]
     return [*PROMPTS.values(), *said]
 
-# %% ../nbs/34_multimodal.ipynb #0000003f
+# %% ../nbs/34_multimodal.ipynb #00000040
 def _take_over(m, folder):
     "Start from the weights of an earlier run that saw and read the same"
     card, _ = _checked_card(folder, 'best')
@@ -509,7 +510,7 @@ def _take_over(m, folder):
     learned = {k.replace('image.', 'own_image_model.', 1): t for k,t in frozen.items() if k.startswith('image.') and m.config.image_model_train}     # frozen there, trained here
     load_weights(m.model, learned | weights)
 
-# %% ../nbs/34_multimodal.ipynb #00000040
+# %% ../nbs/34_multimodal.ipynb #00000041
 def _start(config, tables, train):
     "Parts that are ready to train"
     m = build_multimodal(config, _texts(train))
@@ -528,7 +529,7 @@ def _parts(config):
     valid = _without(valid, test)
     return tables, _without(train, valid + test), valid, test
 
-# %% ../nbs/34_multimodal.ipynb #00000041
+# %% ../nbs/34_multimodal.ipynb #00000042
 def _seen(m, paths):
     "Photos for several questions: a frozen image model has seen them once"
     return list(paths) if m.config.image_model_train else _cells_of(m.model.image_model, list(paths), _place(m.config))
@@ -551,7 +552,7 @@ def _write_results(m, folder, scores, shown):
     with whole_file(folder/'scores.csv') as tmp: scores.to_csv(tmp, index=False)
     if shown: save_figure(plot_captions(*shown), folder/'captions.png')
 
-# %% ../nbs/34_multimodal.ipynb #00000042
+# %% ../nbs/34_multimodal.ipynb #00000043
 def _facts(table, root):
     "A table in a line, with a digest of its names, texts, boxes and sizes of files"
     d = table.items[[c for c in ('image', 'text', 'label', 'x0', 'y0', 'x1', 'y1') if c in table.items]]
@@ -567,7 +568,7 @@ def _keep_experiment(m, folder, card):
     elif c.resume and (folder/'best').is_dir(): raise CheckpointError(f"{folder} has no frozen/, so it cannot be told whether it is the same experiment; give a new result_dir")
     elif main_process(): _write_once(m, folder, experiment)
 
-# %% ../nbs/34_multimodal.ipynb #00000043
+# %% ../nbs/34_multimodal.ipynb #00000044
 def train_multimodal(
     config:MultimodalConfig, # All settings
 )->Multimodal: # With the best weights

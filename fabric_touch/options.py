@@ -34,8 +34,8 @@ class MultimodalConfig:
     num_epochs:int=None # Passes over the data; this or num_steps
     num_steps:int=None # Steps of the optimiser; this or num_epochs
     warmup_steps:int=None # Steps in which the rate climbs
-    save_interval:int=None # A checkpoint every so many epochs, or steps if they are what is counted
-    datasets:list=('imagenet', 'sun397') # Names of data sets below root_dir
+    save_interval:int=None # A checkpoint every so many epochs, or steps where num_steps is given
+    datasets:list=('imagenet', 'sun397') # Data sets below root_dir: coco, redcaps, imagenet, sun397; of your own folders:NAME or table:NAME
     root_dir:str='/local/' # Where the data sets are
     result_dir:str='results/' # Where checkpoints, history and scores go
     # ours
@@ -53,11 +53,11 @@ class MultimodalConfig:
     loss:str='cross_entropy' # cross_entropy or focal
     prompt:str='plain' # plain, or typo: "What does th image describe ?", as earlier checkpoints were trained with
     truncate:bool=False # Cut texts that are too long instead of refusing them?
-    valid:float=.1 # Share of the photos that choose the best checkpoint, between 0 and 1
-    test:float=.1 # Share of the photos that the scores are of; nothing is chosen by them
+    valid:float=.1 # Share of the photos that choose the best checkpoint, above 0 and at most .5
+    test:float=.1 # Share of the photos that the scores are of, above 0 and at most .5; nothing is chosen by them
     near:bool=False # Keep photos that look alike in one part? Reads every photo
     num_beams:int=1 # Beams when texts are written for the scores; 1: greedy
-    grad_clip:float=None # Longest gradient
+    grad_clip:float=None # Longest gradient; longer ones are shortened to it
     weight_decay:float=.01 # Of AdamW
     store:str=None # Folder of stored features; the user's cache if not given
     n_workers:int=0 # Processes that read photos
@@ -83,8 +83,8 @@ def _wrong(c, k):
     if k in _CHOICES and v not in _CHOICES[k]: return f"{k} is {v!r}; choose from: {', '.join(_CHOICES[k])}"
     if k in _LEAST and (type(v) is not int or v < _LEAST[k]): return f"{k} is {v!r}; give a whole number, at least {_LEAST[k]}"
     if k in _BETWEEN:
-        low, high = _BETWEEN[k]
-        if not _is_number(v) or not low <= v <= high or v == 0 and k in ('lr', 'grad_clip', 'valid', 'test'): return f"{k} is {v!r}; give a number {'above' if k in ('lr', 'grad_clip', 'valid', 'test') else 'from'} {low} {'and up ' if k in ('lr', 'grad_clip', 'valid', 'test') else ''}to {high}"
+        (low, high), above = _BETWEEN[k], k in ('lr', 'grad_clip', 'valid', 'test')
+        if not _is_number(v) or not low <= v <= high or v == 0 and above: return f"{k} is {v!r}; give a number {'above' if above else 'from'} {low} {'and up ' if above else ''}to {high}"
 
 # %% ../nbs/05p_options.ipynb #00000008
 def check_config(

@@ -323,7 +323,7 @@ def _check_texts(ids, mask, vocab):
 def _forget(encoder, _): encoder.memo.clear()
 
 class TextEncoder(nn.Module):
-    "A frozen T5 encoder from ids (b, l) and mask (b, l) to vectors (b, l, width), float32, that remembers what it wrote"
+    "A frozen T5 encoder from ids (b, l) and mask (b, l) to vectors (b, l, width), float32, that remembers what it computed"
     licence = ''   # of the weights
     def __init__(self, net, name, sizes, keep=4096, max_bytes=2**29):
         super().__init__()

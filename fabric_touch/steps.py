@@ -66,7 +66,8 @@ def rates(
         rest.append(opt.param_groups[0]['lr'])
         schedule.step()
     res = np.array([*(lr*np.arange(warmup_steps)/max(1, warmup_steps)), *rest], float)
-    if not (np.isfinite(res).all() and (res >= 0).all()): raise FabricError(f"{name} with {kwargs or 'its defaults'} gives rates that are negative or no numbers, e.g. at step {int(np.argmin(res >= 0))}")
+    bad = ~(np.isfinite(res) & (res >= 0))
+    if bad.any(): raise FabricError(f"{name} with {kwargs or 'its defaults'} gives rates that are negative or no numbers, e.g. at step {int(bad.argmax())}; give other settings")
     return res
 
 # %% ../nbs/08a_steps.ipynb #0000000e

@@ -15,7 +15,7 @@ import numpy as np, pandas as pd
 from PIL import Image
 from .core import FabricError, pick
 from .swatches import _whole
-from .tokens import SENTINELS, SPECIAL, _numbers, _short, box_text
+from .tokens import SENTINELS, SPECIAL, _check_form, _numbers, _short, box_text
 
 # %% ../nbs/05n_tasks.ipynb #00000008
 Item = namedtuple('Item', 'image source target hidden', defaults=(None,))
@@ -62,7 +62,7 @@ def classify_items(
 )->list: # Items
     "Photo and question in, the class in a sentence out"
     d, source = _frame(table, 'image', 'label'), pick(PROMPTS, prompt, 'prompt')
-    if form.count('{label}') != 1: raise FabricError(f'form {_short(form)} must hold {{label}} once')
+    _check_form(form)
     return [Item(i, source, form.replace('{label}', l)) for i,l in zip(_images(d), _texts_of(d, 'label'))]
 
 # %% ../nbs/05n_tasks.ipynb #00000013
@@ -76,9 +76,12 @@ def words(
     return _WORD.findall(text)
 
 # %% ../nbs/05n_tasks.ipynb #00000016
+def _check_share(name, share, what):
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1: raise FabricError(f"{name} is {share!r}; give the share of {what} to hide, above 0 and at most 1")
+
 def _drawn(n, rate, seed):
     "Which of n words are hidden, (n,) of bool"
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate <= 1: raise FabricError(f"rate is {rate!r}; give the share of words to hide, above 0 and at most 1")
+    _check_share('rate', rate, 'words')
     rng, k, hidden = np.random.default_rng(seed), math.ceil(rate*n - 1e-9), np.zeros(n, bool)
     hidden[rng.choice(n, k, replace=False)] = True
     if k < SENTINELS or _gaps(hidden) < SENTINELS: return hidden
@@ -173,7 +176,7 @@ def unmask_items(
 )->list: # Items with `hidden`, (cells,) of bool
     "Photo with hidden cells and its caption in, all codes of the photo out"
     d, n = _frame(table, 'image', 'text'), math.prod(_grid('cells', cells))
-    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio <= 1: raise FabricError(f"ratio is {ratio!r}; give the share of cells to hide, above 0 and at most 1")
+    _check_share('ratio', ratio, 'cells')
     images, order = _images(d), np.arange(n) < round(ratio*n)
     targets = _code_texts(codes, images)
     return [Item(i, s, t, np.random.default_rng(r).permutation(order)) for i,s,t,r in zip(images, _texts_of(d, 'text'), targets, _rows(d, seed, epoch))]
@@ -201,7 +204,7 @@ def locate_items(
 )->list: # Items, one for each label of a photo
     "Photo and the name of a thing in, its boxes out"
     d = _frame(table, 'image', 'label', 'x0', 'y0', 'x1', 'y1')
-    if form.count('{label}') != 1: raise FabricError(f'form {_short(form)} must hold {{label}} once')
+    _check_form(form)
     images, labels = _images(d), _texts_of(d, 'label')
     known = {i: _photo_size(i) for i in dict.fromkeys(images)} if not {'width', 'height'} <= {*d.columns} else {}
     sizes = [known[i] for i in images] if known else d[['width', 'height']].to_numpy(float)

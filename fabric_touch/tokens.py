@@ -243,7 +243,7 @@ def _parse(data, where):
 def _bytes(path):
     "The bytes of a file that is not too large"
     try:
-        if Path(path).stat().st_size > MAX_BYTES: raise FabricError(f"{path}: is larger than {MAX_BYTES >> 20} MB, so it is no tokenizer")
+        if Path(path).stat().st_size > MAX_BYTES: raise FabricError(f"{path}: is larger than {MAX_BYTES >> 20} MB, so it is no tokenizer; give a tokenizer.json")
         return Path(path).read_bytes()
     except (OSError, ValueError) as e:
         if isinstance(e, FabricError): raise
@@ -314,7 +314,7 @@ def tokens_from(
 # %% ../nbs/05m_tokens.ipynb #0000002e
 def _own(d, where):
     "A vocabulary out of the JSON that `Tokens.save` wrote"
-    if why := _wrong(d): raise FabricError(f"{where}: cannot be used: {why}")
+    if why := _wrong(d): raise FabricError(f"{where}: cannot be used: {why}; give what Tokens.save wrote")
     try:
         kinds = [m[1] for n in _added(d) if (m := SPECIAL.fullmatch(n))]
         n = [kinds.count(k) for k in ('loc', 'img')]
@@ -397,6 +397,9 @@ class Trie:
         return list(node)
 
 # %% ../nbs/05m_tokens.ipynb #0000003c
+def _check_form(form):
+    if form.count('{label}') != 1: raise FabricError(f'form {_short(form)} must hold {{label}} once')
+
 def label_trie(
     tokens:Tokens, # The vocabulary
     labels, # Names of the classes
@@ -404,7 +407,7 @@ def label_trie(
 )->tuple: # Trie, and the ids of each label
     "The sentences of labels, as a trie and as rows"
     labels = _texts(labels)
-    if form.count('{label}') != 1: raise FabricError(f'form {_short(form)} must hold {{label}} once')
+    _check_form(form)
     blank = [i for i,l in enumerate(labels) if not l.strip()]
     if blank: raise FabricError(f'label {blank[0]} is empty; name each class')
     rows, first = tokens.ids([form.replace('{label}', l) for l in labels]), {}
