@@ -7,6 +7,8 @@ from PIL import Image
 from fabric_touch.augment import AUGMENTS, Augment, sharpen, test_transform as at_test, train_transform as trained, unsharp_mask
 from fabric_touch.core import FabricError
 
+pytestmark = pytest.mark.once
+
 def noise(h=60, w=50, seed=0): return np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8)
 def names(compose): return [type(t).__name__ for t in compose]
 

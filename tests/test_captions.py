@@ -10,6 +10,8 @@ from fabric_touch.captions import (READERS, CaptionTable, imagenet_names, join_t
 from fabric_touch.core import FabricError, data_dir, has_data
 from fabric_touch.folders import ClassTable
 
+pytestmark = pytest.mark.once
+
 def photo(path, colour='red'):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new('RGB', (16, 12), colour).save(path)

@@ -7,6 +7,8 @@ from fabric_touch.checkpoints import (CARD, MAX_CARD, WEIGHTS, CheckpointError, 
                                       read_tensors, read_weights, safe_torch_load, save_checkpoint)
 from fabric_touch.core import FabricError
 
+pytestmark = pytest.mark.once
+
 FIBRES = ['cotton', 'wool', 'linen']
 FACTS = dict(kind='touch', recipe='mlb', fibres=FIBRES, size=[96, 96], scores=dict(softness=.61, smoothness=1e-7), note='Größe, 면 95 %')
 

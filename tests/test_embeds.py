@@ -8,6 +8,8 @@ from fabric_touch import embeds, core
 from fabric_touch.core import FabricError
 from fabric_touch.embeds import EmbeddingStore, embed, embed_all, picture_digest
 
+pytestmark = pytest.mark.once
+
 def digest(i): return f'{i:032x}'
 def digests(*r): return [digest(i) for i in range(*r)]
 def vectors(*r, n_out=4): return np.add.outer(np.arange(*r, dtype=np.float32), np.arange(n_out, dtype=np.float32)/8)

@@ -11,6 +11,8 @@ from fabric_touch.core import FabricError
 from fabric_touch.ensembles import (COMBINERS, added, agreement, ensemble_scores, fit_combiner, nested_probs, plot_agreement, plot_models,
                                     read_oof, read_oofs, read_output, read_outputs, write_oof, write_output)
 
+pytestmark = pytest.mark.once
+
 CLASSES = ('dress', 'hat', 'sock')
 
 def draw(n=60, k=3, m=3, sharp=1.5, seed=0):

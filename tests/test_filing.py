@@ -11,6 +11,8 @@ from fabric_touch import filing
 from fabric_touch.core import FabricError
 from fabric_touch.filing import HOW, JOURNAL, Sorting, _cells, _line, _names, _odd, check_folder
 
+pytestmark = pytest.mark.once
+
 posix = pytest.mark.skipif(os.name != 'posix', reason='needs POSIX')
 OWN = (JOURNAL, 'sorting.json', '.sorting.lock')
 

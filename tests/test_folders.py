@@ -12,6 +12,8 @@ from fabric_touch.embeds import EmbeddingStore, embed
 from fabric_touch.folders import (ALIKE, PHOTO_SUFFIXES, ClassTable, LookEncoder, alike, alike_table, class_table, look_distances, make_folders, photo_files,
                                   read_folders, split_classes, tell_alike)
 
+pytestmark = pytest.mark.once
+
 def fill(folder, *names):
     for n in names:
         (folder/n).parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,8 @@ from fabric_touch.data import load_photo
 from fabric_touch.folders import ClassTable
 from fabric_touch.pixels import open_pixels, read_pixels
 
+pytestmark = pytest.mark.once
+
 def noise(folder, n=3, side=(30, 20), mode='L', seed=0):
     rng, folder = np.random.default_rng(seed), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

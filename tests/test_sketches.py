@@ -9,6 +9,8 @@ from fabric_touch.core import FabricError, data_dir, has_data
 from fabric_touch.folders import ClassTable
 from fabric_touch.sketches import GARMENTS, check_sketches, draw_sketch, look_table, make_sketches, plot_copies, read_sketches, read_test, sketch_folds
 
+pytestmark = pytest.mark.once
+
 def blank(folder, *names):
     for n in names:
         (folder/n).parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,8 @@ from fabric_touch.core import FabricError
 from fabric_touch.encoders import image_encoder
 from fabric_touch.zeroshot import PROMPTS, class_vectors, clip_tensors, text_tower, zero_shot
 
+pytestmark = pytest.mark.once
+
 VISION = dict(image_size=32, patch_size=8, width=64, layers=2, heads=4)
 CLASSES = ['dress', 'long_sleeve', 'hat', 'T-shirt']
 
