@@ -158,6 +158,12 @@ def ft_sort(
     print(found)
 
 # %% ../nbs/41_cli.ipynb #00000017
+def _scores(folder):
+    "The scores of a result folder, a row for each data set and model"
+    import pandas as pd
+    d = pd.read_csv(Path(folder)/'scores.csv')
+    return d.pivot_table(index=[k for k in ('data', 'model') if k in d], columns='metric', values='value', sort=False).round(3).to_string(na_rep='')
+
 @partial(command, options=MultimodalConfig)
 def ft_multimodal(**settings):
     "Train the multimodal T5: image and text in, text out"
@@ -167,4 +173,4 @@ def ft_multimodal(**settings):
     except ImportError as e: raise FabricError(str(e)) from e
     from fabric_touch.multimodal import main_process, train_multimodal
     m = train_multimodal(config)
-    if main_process(): print(m, f'wrote {config.result_dir}', sep='\n')
+    if main_process(): print(m, _scores(config.result_dir), f'wrote {config.result_dir}', sep='\n')
