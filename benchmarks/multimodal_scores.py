@@ -31,7 +31,8 @@ from fabric_touch.options import MultimodalConfig
 from fabric_touch.sequences import cell_encoder, photo_cells, text_encoder
 from fabric_touch.steps import fit_steps
 from fabric_touch.t5 import EOS
-from fabric_touch.tasks import LABEL_FORM, PROMPTS
+from fabric_touch.tasks import PROMPTS
+from fabric_touch.tokens import LABEL_FORM
 from fabric_touch.texts import caption_scores, exact_match, perplexity, unigram_perplexity
 from fabric_touch.vqgan import tiny_vqgan
 from heads import read, write

@@ -8,7 +8,7 @@ __all__ = ['TOWERS', 'REDUCTIONS', 'CLIP_MEAN', 'CLIP_STD', 'ENCODERS', 'ImageEn
            'mobilenetv2_tf_encoder', 'Tower', 'tower_body', 'transformers_state', 'tower_state', 'tower_sizes',
            'tower_encoder', 'open_clip_encoder', 'image_encoder', 'last_blocks', 'encoder_card', 'encoder_from_card']
 
-# %% ../nbs/10_encoders.ipynb #1f04cf6a
+# %% ../nbs/10_encoders.ipynb #00000003
 import hashlib, json, math, os, re, socket, threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -25,7 +25,7 @@ from .core import FabricError, pick
 from .data import CROP_MODES, as_photo, square
 from .checkpoints import CheckpointError, load_weights, read_state
 
-# %% ../nbs/10_encoders.ipynb #be9ffd86
+# %% ../nbs/10_encoders.ipynb #00000007
 class ImageEncoder(nn.Module):
     "A network from photos (b, 3, size, size) in 0..1 to vectors (b, n_out), float32"
     licence, args, unit = '', {}, False   # of the weights; keyword arguments of `image_encoder`; are vectors brought to length 1?
@@ -52,7 +52,7 @@ class ImageEncoder(nn.Module):
     @property
     def id(self): return f'{self.name}-{self.size}-{_digest(self)}'
 
-# %% ../nbs/10_encoders.ipynb #eaac45b6
+# %% ../nbs/10_encoders.ipynb #00000008
 def _digest(encoder):
     "A short digest of all that vectors depend on besides name and size; how weights came to their width (`reduce`) shows in the weights"
     facts = [encoder.crop, *[encoder.crop_mode]*(encoder.crop_mode != 'center'), {k: v for k,v in encoder.args.items() if k != 'reduce'}]
@@ -62,7 +62,7 @@ def _digest(encoder):
         h.update(v.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return h.hexdigest()[:12]
 
-# %% ../nbs/10_encoders.ipynb #1926d56a
+# %% ../nbs/10_encoders.ipynb #0000000a
 def _given(pretrained):
     "Named tensors: as they are, or out of a file"
     if isinstance(pretrained, Mapping) and all(isinstance(t, torch.Tensor) for t in pretrained.values()): return dict(pretrained)
@@ -77,7 +77,7 @@ def _load(encoder, tensors):
     load_weights(net, {k: v for k,v in tensors.items() if k in own})
     return encoder
 
-# %% ../nbs/10_encoders.ipynb #2c1a5e1d
+# %% ../nbs/10_encoders.ipynb #0000000b
 def _silence(url, seconds=5):
     "Why a host does not answer, within some seconds; empty if it does"
     from huggingface_hub import get_session
@@ -107,7 +107,7 @@ def fetched(
         raise FabricError(f"the published weights {what} could not be fetched ({why}"[:300] + f"); {mend}") from e
     finally: constants.HF_HUB_OFFLINE = before
 
-# %% ../nbs/10_encoders.ipynb #96771573
+# %% ../nbs/10_encoders.ipynb #0000000d
 def torchvision_state(
     weights, # A member of one of torchvision's enums of weights
     mend:str=_MEND, # What to do if they cannot be had, for the message
@@ -119,7 +119,7 @@ def torchvision_state(
     except (OSError, RuntimeError) as e: raise FabricError(f"torchvision's {name} weights could not be fetched ({str(e)[:200]}); {mend}") from e
     finally: socket.setdefaulttimeout(patience)
 
-# %% ../nbs/10_encoders.ipynb #91bd04c1
+# %% ../nbs/10_encoders.ipynb #0000000f
 class TextureBody(nn.Module):
     "Mean and spread of every channel of a timm network's feature maps; with `pooled`, the network's own vector beside them"
     def __init__(self, net, out_indices, pooled=False):
@@ -131,7 +131,7 @@ class TextureBody(nn.Module):
         stats = [s for m in maps for s in (m.mean((2, 3)), m.std((2, 3), correction=0))]
         return torch.cat([self.net.forward_head(last, pre_logits=True)]*self.pooled + stats, 1)           # (b, n_pooled + 2 * channels)
 
-# %% ../nbs/10_encoders.ipynb #950ccd61
+# %% ../nbs/10_encoders.ipynb #00000011
 def _numbers(x, low, high): return isinstance(x, (list, tuple)) and len(x) == 3 and all(type(v) in (int, float) and low <= v <= high for v in x)
 
 _DATA = dict(img_size=lambda x: type(x) is int and 16 <= x <= 2048, crop_pct=lambda x: type(x) in (int, float) and 0 < x <= 1, crop_mode=lambda x: x in CROP_MODES,
@@ -148,7 +148,7 @@ def _timm_args(data, out_indices, pooled, pad_type):
     args = dict(data=data and {k: list(x) if isinstance(x, tuple) else x for k,x in data.items()}, out_indices=out_indices and list(out_indices), pooled=pooled, pad_type=pad_type)
     return {k: x for k,x in args.items() if x}
 
-# %% ../nbs/10_encoders.ipynb #e5564268
+# %% ../nbs/10_encoders.ipynb #00000012
 def _timm_body(name, pretrained, out_indices=None, pooled=False, **kwargs):
     "A timm network without its classifier, or up to its feature maps"
     import timm
@@ -162,7 +162,7 @@ def _timm_size(body, data):
     cfg = timm.data.resolve_data_config(data or {}, model=getattr(body, 'net', body))
     return cfg['input_size'][-1], tuple(cfg['mean']), tuple(cfg['std']), cfg['crop_pct'], cfg['crop_mode']
 
-# %% ../nbs/10_encoders.ipynb #c964d8e9
+# %% ../nbs/10_encoders.ipynb #00000013
 def timm_encoder(
     name:str, # A name of timm, with or without the tag of its weights
     pretrained, # As in `image_encoder`
@@ -192,7 +192,7 @@ def _unknown(name, timm):
     near = [*timm.list_models(f'*{name}*')[:5], *[n for n in open_clip.list_models() if name.lower() in n.lower()][:5]]
     raise FabricError(f"unknown encoder {name!r}; choose from: {', '.join(ENCODERS)}, or any name of timm or open_clip" + (f", for instance {', '.join(near)}" if near else ''))
 
-# %% ../nbs/10_encoders.ipynb #73b95928
+# %% ../nbs/10_encoders.ipynb #00000015
 def swatch_body():
     "The network of the `swatch` encoder: MobileNetV3-small and 128 numbers"
     import timm
@@ -207,7 +207,7 @@ def swatch_encoder(
     if pretrained is False: return res
     return _load(res, _given(files('fabric_touch')/'weights'/'swatch.safetensors' if pretrained is True else pretrained))
 
-# %% ../nbs/10_encoders.ipynb #b623d795
+# %% ../nbs/10_encoders.ipynb #00000017
 def mobilenet_v3_encoder(
     pretrained, # As in `image_encoder`
 )->ImageEncoder:
@@ -230,7 +230,7 @@ def mobilenetv2_tf_encoder(
     if pretrained is True: raise FabricError("mobilenetv2_tf has no published weights to fetch; give the file mobilenetv2_100_tfptq_fp16.pth (MobileNetV2 of TensorFlow under timm's names, in `weights` of the project's data folder), or pretrained=False for random weights")
     return timm_encoder('mobilenetv2_100', pretrained, pad_type='same', out_indices=(2, 3, 4), pooled=True, data=dict(img_size=size, mean=(.5,)*3, std=(.5,)*3, crop_pct=1., crop_mode='squash'))
 
-# %% ../nbs/10_encoders.ipynb #66f8d2b3
+# %% ../nbs/10_encoders.ipynb #0000001a
 @dataclass(frozen=True)
 class Tower:
     "A Vision Transformer as open_clip builds it"
@@ -254,7 +254,7 @@ def tower_body(
     from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
     return VisionTransformer(**sizes, mlp_ratio=4., output_dim=n_out, act_layer=QuickGELU if row.quick else nn.GELU, norm_layer=partial(LayerNorm, eps=row.eps))
 
-# %% ../nbs/10_encoders.ipynb #cc1219ba
+# %% ../nbs/10_encoders.ipynb #0000001c
 _IMAGEBIND = [  # ImageBind's name, ours; without `.vision`
     (r'modality_preprocessors\.cls_token', 'class_embedding'), (r'modality_preprocessors\.pos_embedding_helper\.pos_embed', 'positional_embedding'),
     (r'modality_preprocessors\.rgbt_stem\.proj\.1\.weight', 'conv1.weight'), (r'modality_trunks\.pre_transformer_layer\.0\.', 'ln_pre.'),
@@ -274,7 +274,7 @@ def _from_imagebind(name, tensor):
     name = _renamed(name, _IMAGEBIND)
     return name, _FOLDS.get(name, lambda t: t)(tensor)
 
-# %% ../nbs/10_encoders.ipynb #06b2c03a
+# %% ../nbs/10_encoders.ipynb #0000001d
 _TRANSFORMERS = [  # transformers' name after `vision_model.` or `text_model.`, ours
     (r'embeddings\.class_embedding', 'class_embedding'), (r'embeddings\.patch_embedding\.', 'conv1.'), (r'embeddings\.token_embedding\.', 'token_embedding.'), (r'embeddings\.position_embedding\.weight', 'positional_embedding'),
     (r'pre_layrnorm\.', 'ln_pre.'), (r'post_layernorm\.', 'ln_post.'), (r'final_layer_norm\.', 'ln_final.'),
@@ -300,7 +300,7 @@ def transformers_state(
     state = {_renamed(m[1], _TRANSFORMERS) if m[1] else ours: t.mT if not m[1] and t.ndim == 2 else t for m,t in found}
     return _packed({n: t for n,t in state.items() if n != 'embeddings.position_ids'})   # whole numbers, in files of older versions
 
-# %% ../nbs/10_encoders.ipynb #ba0e13fa
+# %% ../nbs/10_encoders.ipynb #0000001e
 def tower_state(
     tensors:dict, # Name to tensor, of any of the five forms
     prefix:str='', # What stands before the names of the tower, e.g. 'image_encoder.'; all else is left out
@@ -314,7 +314,7 @@ def tower_state(
     vision = {n.replace('.vision.', '.', 1): t for n,t in parts.items() if n.split('.')[1] == 'vision'}
     return dict(_from_imagebind(n, t) for n,t in (vision or parts).items()) or found
 
-# %% ../nbs/10_encoders.ipynb #5db582f6
+# %% ../nbs/10_encoders.ipynb #00000020
 def tower_sizes(
     name:str, # A name of `TOWERS`
     tensors:dict, # A tower's weights, under any of the five kinds of names
@@ -327,7 +327,7 @@ def tower_sizes(
     vision = dict(image_size=patch*math.isqrt(len(state['positional_embedding'])-1), patch_size=patch, width=width, layers=layers, heads=max(1, width*row['heads']//row['width']))
     return dict(n_out=state['proj'].shape[1], vision=vision)
 
-# %% ../nbs/10_encoders.ipynb #3f1a8e3d
+# %% ../nbs/10_encoders.ipynb #00000025
 def _project(proj, n_out):
     "proj (w, n) times a fixed (n, n_out) matrix with orthonormal columns"
     a = torch.randn(proj.shape[1], n_out, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -343,7 +343,7 @@ def _reduced(state, n_out, reduce):
     if proj.shape[1] < n_out: raise CheckpointError(f"these weights give {proj.shape[1]} numbers and n_out is {n_out}; ask for n_out={proj.shape[1]} or fewer")
     return state | dict(proj=how(proj, n_out))
 
-# %% ../nbs/10_encoders.ipynb #0bc18751
+# %% ../nbs/10_encoders.ipynb #00000027
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)   # of RGB, as CLIP was trained
 _LICENCES = dict(openai='MIT', laion='MIT', datacomp='MIT', commonpool='MIT', metaclip='CC-BY-NC-4.0')   # by the beginning of the tag
 
@@ -370,7 +370,7 @@ def _tower_weights(row, pretrained):
     tensors = _given(tag)
     return tensors, 'CC-BY-NC-SA-4.0' if any(str(n).startswith('modality_') for n in tensors) else ''
 
-# %% ../nbs/10_encoders.ipynb #0ab97ba8
+# %% ../nbs/10_encoders.ipynb #00000028
 def _sizes(row, vision):
     "All sizes of a tower, some replaced"
     vision = {} if vision is None else vision
@@ -381,7 +381,7 @@ def _sizes(row, vision):
         if s[a] % s[b]: raise FabricError(f"{a} is {s[a]} and {b} is {s[b]}; the first must be a multiple of the second")
     return s
 
-# %% ../nbs/10_encoders.ipynb #aac90f61
+# %% ../nbs/10_encoders.ipynb #00000029
 def tower_encoder(
     name:str, # A name of `TOWERS`
     pretrained, # As in `image_encoder`
@@ -401,7 +401,7 @@ def tower_encoder(
     res.licence, res.unit, res.args = licence, row.unit, dict(n_out=n_out, reduce=reduce, vision=sizes)
     return res
 
-# %% ../nbs/10_encoders.ipynb #a66b386e
+# %% ../nbs/10_encoders.ipynb #0000002b
 def _tag(name, quick, pretrained, tag):
     "The published weights that tell what photos must look like, a tag or None, or an error"
     import open_clip
@@ -433,7 +433,7 @@ def open_clip_encoder(
     res.licence, res.args = licence, dict(tag=tag)
     return res
 
-# %% ../nbs/10_encoders.ipynb #830b4cdf
+# %% ../nbs/10_encoders.ipynb #0000002d
 ENCODERS = dict(swatch=swatch_encoder, clip=partial(tower_encoder, 'clip'), imagebind=partial(tower_encoder, 'imagebind'),
                 mobilenet_v3_large=mobilenet_v3_encoder, mobilenetv2_tf=mobilenetv2_tf_encoder)  # name -> pretrained, arguments -> ImageEncoder
 
@@ -462,7 +462,7 @@ def image_encoder(
     if other: raise FabricError(f"encoder {name!r} takes {', '.join(takes) or 'no further arguments'}, not {', '.join(other)}")
     return make(pretrained, **kwargs).requires_grad_(False).eval()
 
-# %% ../nbs/10_encoders.ipynb #97587bb3
+# %% ../nbs/10_encoders.ipynb #00000048
 _GROUPS = dict(   # a part that a network has -> its blocks, in timm's way, where the network does not tell
     transformer=dict(stem=r'conv1|class_embedding|positional_embedding|ln_pre', blocks=r'transformer\.resblocks\.(\d+)'), attnpool=dict(stem=r'conv\d|bn\d', blocks=r'layer(\d+)\.(\d+)'),
     features=dict(stem=r'features\.0\.', blocks=r'features\.(\d+)'), stages=dict(stem=r'stem|patch_embed', blocks=[(r'stages\.(\d+)\.downsample', (0,)), (r'stages\.(\d+)\.blocks\.(\d+)', None)]))
@@ -483,7 +483,7 @@ def last_blocks(
     inside = {id(p) for p in core.parameters()}
     return [p for b in blocks[-n:] for p in b] + [p for p in body.parameters() if id(p) not in inside]
 
-# %% ../nbs/10_encoders.ipynb #ad6ea653
+# %% ../nbs/10_encoders.ipynb #0000004b
 def encoder_card(
     encoder:nn.Module, # From `image_encoder`
 )->dict: # JSON types
@@ -494,15 +494,19 @@ def encoder_card(
     return dict(name=encoder.name, args=getattr(encoder, 'args', {}), size=encoder.size, crop=getattr(encoder, 'crop', 1.), crop_mode=getattr(encoder, 'crop_mode', 'center'), n_out=encoder.n_out,
                 mean=mean, std=std, licence=getattr(encoder, 'licence', ''))
 
+def _as_on_card(card, make, describe):
+    "What `make` builds of a card that `describe` gave, with random weights"
+    args = card.get('args', {})
+    if not isinstance(args, dict) or {'name', 'pretrained'} & {*args}: raise FabricError(f"args of the encoder are {args!r}; the card is not one that {describe.__name__} gave")
+    res = make(card['name'], pretrained=False, **args)
+    here = describe(res)
+    bad = [f"{k} {card.get(k)} there and {here[k]} here" for k in here if k not in ('name', 'args', 'licence') and card.get(k, here[k]) != here[k]]
+    if bad: raise FabricError(f"encoder {card['name']!r} is not the one the model was trained with: {', '.join(bad)}; load it with the versions on its card")
+    res.licence = card.get('licence', '')   # the weights' licence
+    return res
+
 def encoder_from_card(
     card:dict, # As `encoder_card` gives it
 )->ImageEncoder: # With random weights
     "The encoder that a card describes"
-    args = card.get('args', {})
-    if not isinstance(args, dict) or {'name', 'pretrained'} & {*args}: raise TypeError(f'args of the encoder are {args!r}')
-    res = image_encoder(card['name'], pretrained=False, **args)
-    here = encoder_card(res)
-    bad = [f"{k} {card.get(k)} there and {here[k]} here" for k in ('size', 'crop', 'crop_mode', 'mean', 'std', 'n_out') if card.get(k, here[k]) != here[k]]
-    if bad: raise FabricError(f"encoder {card['name']!r} is not the one the model was trained with: {', '.join(bad)}; load it with the versions on its card")
-    res.licence = card.get('licence', '')   # the weights' licence
-    return res
+    return _as_on_card(card, image_encoder, encoder_card)

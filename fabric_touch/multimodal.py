@@ -21,8 +21,8 @@ from .core import FabricError, cache_dir, default_device, pick, seeded, whole_fi
 from .folders import ClassTable, split_classes
 from .classes import class_scores
 from .captions import CaptionTable, read_datasets, split_captions, _look_groups, _together
-from .tokens import SENTINELS, label_trie, load_tokens, pad_ids, t5_tokens, text_boxes, train_tokens
-from .tasks import LABEL_FORM, PROMPTS, TASKS, WHERE, hidden_codes
+from .tokens import LABEL_FORM, SENTINELS, label_trie, load_tokens, pad_ids, t5_tokens, text_boxes, train_tokens
+from .tasks import PROMPTS, TASKS, WHERE, hidden_codes
 from .texts import caption_scores, exact_match, plot_captions, unigram_perplexity
 from .plots import save_figure
 from .options import MultimodalConfig

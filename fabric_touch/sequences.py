@@ -22,7 +22,7 @@ from fastcore.basics import patch
 from .core import FabricError, need, paced, pick
 from .checkpoints import load_weights, read_state
 from .embeds import EmbeddingStore, embed, picture_digest, _evaluating, _pictures
-from .encoders import ImageEncoder, encoder_card, fetched, image_encoder, _given, _is_timm, _load, _renamed, _timm_args, _timm_body, _timm_size
+from .encoders import ImageEncoder, encoder_card, fetched, image_encoder, _as_on_card, _given, _is_timm, _load, _renamed, _timm_args, _timm_body, _timm_size
 
 # %% ../nbs/10c_sequences.ipynb #00000007
 def _core(body, name):
@@ -167,14 +167,7 @@ def cells_from_card(
     card:dict, # As `cells_card` gives it
 )->CellEncoder: # With random weights
     "The cell encoder that a card describes"
-    args = card.get('args', {})
-    if not isinstance(args, dict) or {'name', 'pretrained'} & {*args}: raise FabricError(f"args of the cell encoder are {args!r}; the card is not one that cells_card gave")
-    res = cell_encoder(card['name'], pretrained=False, **args)
-    here = cells_card(res)
-    bad = [f"{k} {card.get(k)} there and {here[k]} here" for k in here if k not in ('args', 'licence') and card.get(k, here[k]) != here[k]]
-    if bad: raise FabricError(f"cell encoder {card['name']!r} is not the one the model was trained with: {', '.join(bad)}; load it with the versions on its card")
-    res.licence = card.get('licence', '')
-    return res
+    return _as_on_card(card, cell_encoder, cells_card)
 
 # %% ../nbs/10c_sequences.ipynb #0000001f
 class FlatCells(nn.Module):

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from fastcore.basics import patch
 from .core import FabricError, need, pick, seeded
+from .embeds import _evaluating
 from .train import eval_frozen, freeze
 
 # %% ../nbs/15_t5.ipynb #00000007
@@ -164,7 +165,6 @@ def _generate(self:MultimodalT5, x, mask, settings):
 
 # %% ../nbs/15_t5.ipynb #0000001d
 @patch
-@torch.no_grad()
 def write(self:MultimodalT5,
     image, # As in `joined`
     source, # As in `joined`
@@ -174,12 +174,9 @@ def write(self:MultimodalT5,
     **kwargs # Of transformers' generate: max_new_tokens (64), num_beams, do_sample, temperature, top_k, top_p, length_penalty, ...
 ): # (b, t) ids
     "Write the target"
-    mode, _ = self.training, self.eval()
-    try:
-        x, mask = self.joined(image, source, mask)
-        if trie is not None: kwargs['prefix_allowed_tokens_fn'] = lambda _, ids: trie.next(ids[1:].tolist()) or [PAD]
-        with seeded(seed): ids = self._generate(x, mask, kwargs if 'max_length' in kwargs else dict(max_new_tokens=64) | kwargs)[:, 1:]
-    finally: self.train(mode)
+    if trie is not None: kwargs['prefix_allowed_tokens_fn'] = lambda _, ids: trie.next(ids[1:].tolist()) or [PAD]
+    with _evaluating(self), seeded(seed):
+        ids = self._generate(*self.joined(image, source, mask), kwargs if 'max_length' in kwargs else dict(max_new_tokens=64) | kwargs)[:, 1:]
     ends = ids == EOS
     return ids.masked_fill(ends.cumsum(1) > ends.long(), PAD)          # beams fill up with EOS
 
@@ -219,7 +216,6 @@ def _fork_scores(model, read, mask, tree, n_rows):
 
 # %% ../nbs/15_t5.ipynb #00000024
 @patch
-@torch.no_grad()
 def label_probs(self:MultimodalT5,
     image, # As in `joined`
     source, # As in `joined`
@@ -228,9 +224,7 @@ def label_probs(self:MultimodalT5,
     n_rows:int=64, # Rows that are decoded at a time, for each photo
 ): # (b, labels), each row sums to 1
     "The probability of each label under decoding that is constrained to them"
-    mode, _ = self.training, self.eval()
-    try: scores = _fork_scores(self, *self.encode(image, source, mask), tree, n_rows)
-    finally: self.train(mode)
+    with _evaluating(self): scores = _fork_scores(self, *self.encode(image, source, mask), tree, n_rows)
     logp = torch.zeros(len(mask), len(tree.rows), device=mask.device)
     for p,s in scores.items():
         own, way = tree.through(p)
