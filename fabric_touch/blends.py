@@ -7,7 +7,7 @@ __all__ = ['FIBRES', 'NAMES', 'FIXED', 'NEAREST', 'AMBIGUOUS', 'AMBIGUOUS_IN', '
            'BlendError', 'Blend', 'Name', 'parse_blend', 'parse_parts', 'parse_blends', 'check_blend',
            'blend_from_vector', 'blend_vector', 'format_blend']
 
-# %% ../nbs/01_blends.ipynb #9747bf1a
+# %% ../nbs/01_blends.ipynb #00000003
 import csv, html, math, multiprocessing, os, re, sys, unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from .core import FabricError, paced, pick
 
-# %% ../nbs/01_blends.ipynb #b5ee2122
+# %% ../nbs/01_blends.ipynb #00000006
 FIBRES = ('cotton', 'polyester', 'acrylic', 'nylon', 'rayon', 'spandex', 'linen', 'polyurethane', 'modal', 'wool', 'tencel', 'acetate')
 
-# %% ../nbs/01_blends.ipynb #5f08d517
+# %% ../nbs/01_blends.ipynb #00000008
 class BlendError(FabricError):
     "A blend that can't be read for certain; `reason` is one word for it"
     def __init__(self,
@@ -43,7 +43,7 @@ class Blend(dict):
         self.notes, self.part = tuple(notes or getattr(shares, 'notes', ())), part or getattr(shares, 'part', None)
     def copy(self): return type(self)(self)
 
-# %% ../nbs/01_blends.ipynb #6a0c54c1
+# %% ../nbs/01_blends.ipynb #0000000b
 class Name(NamedTuple):
     "One row of the table of names"
     name:str # As it is written
@@ -57,7 +57,7 @@ def _table(name):
 
 NAMES = tuple(Name(*row) for row in _table('names.csv'))
 
-# %% ../nbs/01_blends.ipynb #b739b021
+# %% ../nbs/01_blends.ipynb #0000000d
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-‐‑'’ʼ`´](?=[^\W\d_])")          # between letters
 _LETTERS = re.compile(r'(?<![^\W_])([a-z])[.]([a-z])(?:[.]|(?![^\W_]))')   # p.e.
 _NO_NUMBER = re.compile('([²³¹¼-¾⁰-₟⅐-↉①-⓿❶-➓㈀-㋿㍘-㍰㏠-㏾🄀-🄏])')     # signs whose plain form is another number
@@ -73,7 +73,7 @@ def _fold(text):
     if '.' in text: text = _LETTERS.sub(r'\1\2', text)
     return re.sub(r'[^\S\n]+', ' ', text).strip()
 
-# %% ../nbs/01_blends.ipynb #6dc214a4
+# %% ../nbs/01_blends.ipynb #00000013
 FIXED = {'cupro': 'rayon', 'triacetate': 'acetate', 'polyethylene terephthalate': 'polyester'}
 _NEAR = dict(
     wool='cashmere, mohair, alpaca, angora, camel, yak, llama, vicuna', linen='hemp, jute, ramie', cotton='kapok, vinylal',
@@ -82,9 +82,9 @@ _NEAR = dict(
     polyurethane='pvc, imitation leather, thermoplastic polyurethane')
 NEAREST = {fibre: near for near,fibres in _NEAR.items() for fibre in fibres.split(', ')}
 
-# %% ../nbs/01_blends.ipynb #1ab0a679
-AMBIGUOUS = dict(ac=('acrylic', 'acetate'), a=('acrylic', 'acetate'), ly=('spandex', 'tencel'), t=('polyester', 'tencel'), pe=('polyester', 'polyethylene'),
-                 pc=('acrylic', 'plastic'))  # code to its two readings
+# %% ../nbs/01_blends.ipynb #00000016
+AMBIGUOUS = dict(ac=('acrylic', 'acetate'), a=('acrylic', 'acetate'), ly=('spandex', 'tencel'),  # code to its two readings
+                 t=('polyester', 'tencel'), pe=('polyester', 'polyethylene'), pc=('acrylic', 'plastic'))
 AMBIGUOUS_IN = {('ca', 'it'): ('acetate', 'hemp'), ('ha', 'it'): ('hemp', 'animal hair'),  # (code, language) to its two readings
                 ('vy', 'it'): ('rayon', 'vinylal'), ('el', 'it'): ('spandex', 'elastodiene')}
 SETTLED = {('ac', 'it'): 'acetate', ('pc', 'it'): 'acrylic', ('pe', 'it'): 'polyethylene',
@@ -98,7 +98,7 @@ _REMARKS = {'PU': 'is read literally, as polyurethane; beside another fibre it m
     '마': 'is read as linen; it may also stand for ramie (저마) or hemp (대마)', '麻': 'is read as linen; it may also stand for ramie (苧麻)',
     **{name: 'is read as wool; it may also be the hair of other animals' for name in ('모', '毛')}}
 
-# %% ../nbs/01_blends.ipynb #893d615c
+# %% ../nbs/01_blends.ipynb #00000018
 WORDS = tuple(_table('words.csv'))  # (word, kind, meaning)
 
 @lru_cache(maxsize=16)
@@ -111,7 +111,7 @@ def _lexicon(aliases=()):
     for first,n in ((w.split(' ')[0], w.count(' ') + 1) for w in words): longest[first] = max(longest.get(first, 0), n)
     return words, longest
 
-# %% ../nbs/01_blends.ipynb #9d392f4d
+# %% ../nbs/01_blends.ipynb #0000001b
 _NUM = r'(?:[0-9]+(?:[.,][0-9]+)?|(?<![.0-9])[.][0-9]+)'
 _TOKEN = re.compile(rf'''(?P<odd>(?<=[^\W\d_])0+(?=[^\W\d_]))                                  # w00l
     |(?P<range>[0-9]+(?:[.,][0-9]+)?[ ]?%?[ ]?[-~–—−〜][ ]?[.,]?[0-9][0-9.,]*[ ]?%?)           # 90-95%
@@ -136,19 +136,21 @@ def _scan(label, aliases=()):
         elif kind != 'soft': found.append(_Token('odd' if kind == 'sign' else kind, m[kind], m[kind], at))
     return found
 
-# %% ../nbs/01_blends.ipynb #3f9763e0
+# %% ../nbs/01_blends.ipynb #0000001d
 def _range(text, at):
     "A range, or two shares that sum to 100 with a dash between them: 95% – 5%"
     found = [Decimal(n.replace(',', '.')) for n in re.findall(_NUM, text)]
     if len(found) != 2 or sum(found) != 100 or text.count('%') == 1 and text.endswith('%'): return [_Token('range', text, text, at)]
     return [_Token('num', found[0], text, at), _Token('joint', '/', '/', at), _Token('num', found[1], '', at + len(text))]
 
-# %% ../nbs/01_blends.ipynb #c35ad897
+# %% ../nbs/01_blends.ipynb #0000001e
 @lru_cache(maxsize=2048)
 def _phrases(run, aliases=()):
     "A run of words, cut into the longest known phrases"
     (words, longest), parts, i, found = _lexicon(aliases), run.split(' '), 0, []
-    add = lambda kind, value, text: found.append(_Token(kind, value, text, run.index(text, found[-1].at + len(found[-1].text) if found else 0)))
+    def add(kind, value, text):
+        after = found[-1].at + len(found[-1].text) if found else 0
+        found.append(_Token(kind, value, text, run.index(text, after)))
     while i < len(parts):
         sizes = range(min(longest.get(parts[i], 0), len(parts)-i), 0, -1)
         n = next((n for n in sizes if ' '.join(parts[i:i+n]) in words), 0)
@@ -161,6 +163,7 @@ def _phrases(run, aliases=()):
         i += n or 1
     return found
 
+# %% ../nbs/01_blends.ipynb #0000001f
 def _pieces(word, words):
     "A word without spaces cut into the fewest known phrases that fill it, or the word itself"
     best = {0: []}
@@ -169,7 +172,7 @@ def _pieces(word, words):
         if ways: best[j] = min(ways, key=len)
     return best.get(len(word)) or [word]
 
-# %% ../nbs/01_blends.ipynb #b086c00a
+# %% ../nbs/01_blends.ipynb #00000022
 _WHY = dict({'share of': ('share', '{} begins a share of a share; leave that out, or give each fibre once')},
     range=('share', '{} stands for a range; a blend needs one share for each fibre'),
     vague=('share', '{} makes a share a range or a guess; a blend needs one exact share for each fibre'),
@@ -189,7 +192,7 @@ def _why(kind, value):
 
 def _short(text, n=80): return repr(text if len(text) <= n else text[:n-3] + '...')
 
-# %% ../nbs/01_blends.ipynb #d64ef75a
+# %% ../nbs/01_blends.ipynb #00000023
 def _refuse(token, other):
     "Raise what a token has to say against the blend"
     kind, value, text, _ = token
@@ -202,6 +205,7 @@ def _refuse(token, other):
         near = f"; other='nearest' counts it as {NEAREST[value.fibre]}" if value.fibre in NEAREST else ''
         raise BlendError(f"{value.fibre} ({value.name!r}) is beyond the twelve fibres: {', '.join(FIBRES)}{near}", 'beyond')
 
+# %% ../nbs/01_blends.ipynb #00000024
 @lru_cache(maxsize=None)
 def _initials():
     "First letter to the names that begin with it, slips left out"
@@ -217,7 +221,7 @@ def _alike(word):
     near = get_close_matches(word[:30], names, 3, .75)
     return f"is it {' or '.join(f'{n} ({names[n]})' for n in near)}?" if near else f"the fibres are: {', '.join(FIBRES)}"
 
-# %% ../nbs/01_blends.ipynb #7503e41c
+# %% ../nbs/01_blends.ipynb #00000027
 _LANGS = {}
 for _row in NAMES:
     if _row.lang not in ('code', 'mill') and _row.source != 'misspelling': _LANGS.setdefault(_fold(_row.name), set()).add(_row.lang)
@@ -228,7 +232,7 @@ def _language(tokens):
     sure = {lang for langs in known if len(langs) == 1 for lang in langs}
     return sure.pop() if len(sure) == 1 else None
 
-# %% ../nbs/01_blends.ipynb #03105d54
+# %% ../nbs/01_blends.ipynb #00000028
 def _settle(tokens):
     "The tokens, with codes of two readings read where another word or the language settles them"
     lang = _language(tokens)
@@ -247,13 +251,16 @@ def _settle(tokens):
             if fibre: t = _Token('fibre', Name(t.text, 'code', fibre, why), t.text)
         yield t
 
-# %% ../nbs/01_blends.ipynb #d62c3ec3
+# %% ../nbs/01_blends.ipynb #0000002b
 _FAMILY = dict(
-    synthetic='polyester acrylic nylon spandex polyurethane polypropylene polyethylene modacrylic chlorofibre aramid elastomultiester vinylal'.split(),
-    cellulose='rayon modal tencel acetate cupro triacetate bamboo'.split(), plant='cotton linen hemp jute ramie kapok sisal abaca coir bamboo'.split(),
+    synthetic='''polyester acrylic nylon spandex polyurethane polypropylene polyethylene
+        modacrylic chlorofibre aramid elastomultiester vinylal'''.split(),
+    cellulose='rayon modal tencel acetate cupro triacetate bamboo'.split(),
+    plant='cotton linen hemp jute ramie kapok sisal abaca coir bamboo'.split(),
     animal='wool silk cashmere mohair alpaca angora camel yak llama vicuna'.split(), any=[*FIBRES, *NEAREST, *FIXED])
 _NYLONS = 6, 66, Decimal('6.6')
-_CERTIFICATES = 'oeko tex', 'ocs', 'grs', 'gots', 'rcs', 'giza', 'super', 'bci', 'fsc', 'oeko tex standard', 'global recycled standard', 'supima'
+_CERTIFICATES = ('oeko tex', 'ocs', 'grs', 'gots', 'rcs', 'giza', 'super', 'bci', 'fsc',
+                 'oeko tex standard', 'global recycled standard', 'supima')
 
 def _without_families(tokens):
     "Families of fibres left out where a member stands beside them"
@@ -264,7 +271,7 @@ def _without_families(tokens):
         if not set(beside) & set(_FAMILY[t.value]) or len(fibres) < sum(n.kind == 'num' for n in tokens):
             raise BlendError(f'{t.text!r} names a family of fibres, not one; write which it is, e.g. viscose', 'ambiguous')
 
-# %% ../nbs/01_blends.ipynb #fd0de05c
+# %% ../nbs/01_blends.ipynb #0000002c
 def _shares_only(tokens):
     "All and pure as 100% of a single fibre without a share; numbers that are no shares left out or refused"
     kinds, percents = [t.kind for t in tokens], any('%' in t.text for t in tokens if t.kind == 'num')
@@ -277,7 +284,7 @@ def _shares_only(tokens):
         if t.kind == 'joint' and before.kind == after.kind == 'quality': continue      # combed and ring-spun cotton
         if t.kind != 'all' and not (bare and percents and nylon and t.value in _NYLONS): yield t
 
-# %% ../nbs/01_blends.ipynb #8dbf7703
+# %% ../nbs/01_blends.ipynb #0000002f
 class _Strand(NamedTuple): row:Name; qualities:frozenset; share:Decimal = None
 def _named(item): return isinstance(item, _Strand)
 
@@ -299,7 +306,7 @@ def _items(stretch):
     if last is not None: out[last] = out[last]._replace(qualities=out[last].qualities | waiting)
     return out
 
-# %% ../nbs/01_blends.ipynb #ddb6bc7b
+# %% ../nbs/01_blends.ipynb #00000030
 def _couple(items):
     "Join neighbours two by two, each a name and a share"
     couples = [*zip(items[::2], items[1::2])]
@@ -321,7 +328,7 @@ def _in_order(tokens):
     items = _items([t for t in tokens if t.kind != 'joint'])
     return [name._replace(share=share) for name,share in zip(filter(_named, items), (x for x in items if not _named(x)))]
 
-# %% ../nbs/01_blends.ipynb #24dfe309
+# %% ../nbs/01_blends.ipynb #00000031
 def _merged(tokens):
     "The tokens with names of one fibre in a row (cotton/coton/algodón) made one"
     out, cuts, last = [], [], None
@@ -347,7 +354,7 @@ def _strands(tokens, merge=True):
             except BlendError: raise e from None
         raise
 
-# %% ../nbs/01_blends.ipynb #3994d66b
+# %% ../nbs/01_blends.ipynb #00000034
 TOLERANCE = .5 # How far a label's shares may be from 100, in percentage points
 LONGEST = 10_000 # Characters of the longest label that is read
 class _How(NamedTuple): other:str = 'error'; limit:float = .1; aliases:tuple = (); tolerance:float = TOLERANCE
@@ -368,7 +375,7 @@ def _others(strands, how):
         raise BlendError(f'{_num(dropped)}% is beyond the twelve fibres; at most {_num(100*how.limit)}% may be left out, and not all of it', 'beyond')
     return kept, notes, dropped
 
-# %% ../nbs/01_blends.ipynb #0818173a
+# %% ../nbs/01_blends.ipynb #00000036
 def _twice(a, b):
     "Do two strands say the same, in the same words or in another language?"
     if a.row.fibre != b.row.fibre or a.qualities != b.qualities: return False
@@ -389,7 +396,7 @@ def _add(strands, dropped, tolerance):
         raise BlendError(f'the shares sum to {_num(total + dropped)}, not 100 ({each}); correct them', 'sum')
     return shares, total
 
-# %% ../nbs/01_blends.ipynb #43e1a30c
+# %% ../nbs/01_blends.ipynb #00000037
 def _notes(strands, shares, total):
     "What a reader should know about the way a label was read"
     for r in dict.fromkeys(s.row for s in strands):
@@ -405,7 +412,7 @@ def _notes(strands, shares, total):
         if not shares[f]: yield f'{f} has a share of 0 and is left out'
     if total != 100: yield f'the shares sum to {_num(total)} and are scaled to 100'
 
-# %% ../nbs/01_blends.ipynb #bbc8134e
+# %% ../nbs/01_blends.ipynb #00000039
 _ASIDE = {'filler', 'rest', 'colon', 'stop', 'open', 'close'}  # what stands on a label without a word on its blend
 
 _PLAIN = {'num', 'joint', 'line', 'quality', 'all', 'generic'}       # nothing to say against these
@@ -425,7 +432,7 @@ def _one(tokens, how):
     if 'all' in kinds and 'num' not in kinds: notes.append('it is said to be all of one fibre, and read as 100%')
     return Blend({f: float(shares[f]/total) for f in FIBRES if shares.get(f)}, [*notes, *_notes(strands, shares, total + dropped)])
 
-# %% ../nbs/01_blends.ipynb #1465a537
+# %% ../nbs/01_blends.ipynb #0000003c
 _HEADS = 'outer', 'lining', 'filling', 'coating', 'membrane', 'interlining', 'backing', 'layer'
 
 def _heading(tokens):
@@ -439,7 +446,7 @@ def _heading(tokens):
     names = [' '.join(dict.fromkeys(sorted(s, key=_HEADS.__contains__))) for s in sides if s]
     return ' and '.join(dict.fromkeys(names)) or None
 
-# %% ../nbs/01_blends.ipynb #6c5bbda1
+# %% ../nbs/01_blends.ipynb #0000003f
 _LETTER = dict(part='P', filler='f', rest='f', colon='c', line='|', stop='|', open='|', close='|', plus='|')
 _AFTER_IT = '제외 없음 아님 해당없음 なし を除く 除く は除く 除外 none nothing excluded'.split()                   # lining: none
 _PLAIN_NO = 'no not non without ohne kein keine nicht sans pas zonder geen niet senza sem nao sin'.split()  # the others mean except
@@ -459,7 +466,7 @@ def _present(tokens):
     absent = {k for m in _ABSENT.finditer(''.join(map(_letter, tokens))) for k in range(*m.span())}
     return [t for k,t in enumerate(tokens) if k not in absent]
 
-# %% ../nbs/01_blends.ipynb #57557ec1
+# %% ../nbs/01_blends.ipynb #00000040
 _PACKS = 'pack', 'pairs', 'pair', 'pcs', 'er pack', 'pak', 'paar'
 _PACKS_OF = 'pack', 'pack of', 'pack de', 'set of', 'set van', 'lot de', 'kit', 'kit com'
 
@@ -476,7 +483,7 @@ def _cupro(tokens):
     if not codes or 'colon' in kinds or kinds.count('num') <= kinds.count('fibre'): return tokens
     return [_Token('fibre', Name('CUP', 'code', 'cupro', 'ISO 2076'), t.text, t.at) if t.text == 'cup' else t for t in tokens]
 
-# %% ../nbs/01_blends.ipynb #770cc777
+# %% ../nbs/01_blends.ipynb #00000043
 _BEFORE = 'part', 'unknown', 'filler', 'quality', 'generic', 'rest', 'open', 'close'                        # may stand in a heading
 _BLEND = 'num', 'fibre', 'quality', 'all', 'ambiguous', 'generic', 'range', 'minus', 'vague', 'unknown'  # may stand in a blend
 class _Mark(NamedTuple): start:int; end:int; name:str; where:str; text:str; known:bool
@@ -493,7 +500,7 @@ def _ordinal(tokens, i):
     t, before = tokens[i-1], tokens[i-2].kind if i > 1 else ''
     return before in ('part', 'unknown', 'filler') and (t.kind == 'num' and '%' not in t.text or t.text in tuple('abcdef'))
 
-# %% ../nbs/01_blends.ipynb #e0fa9670
+# %% ../nbs/01_blends.ipynb #00000044
 def _back(tokens, i, floor):
     "Where the heading before the colon at `i` begins"
     kind = lambda k: tokens[k].kind if floor <= k < i else ''
@@ -514,7 +521,7 @@ def _colon_marks(tokens):
     for i,t in enumerate(tokens):
         if t.kind == 'colon' and (j := _back(tokens, i, floor)) < i: yield _mark(tokens, j, (floor := i+1), 'head')
 
-# %% ../nbs/01_blends.ipynb #54fd9ead
+# %% ../nbs/01_blends.ipynb #00000047
 def _groups(tokens, taken):
     "Where part words stand in a row, with the joints between them"
     i, free = 0, lambda k: k < len(tokens) and k not in taken
@@ -535,11 +542,12 @@ def _next(tokens): return next((t.kind for t in tokens if t.kind not in ('filler
 def _where(tokens, i, j):
     "Where the blend of the part words from `i` to `j` is: after them (head), before (tail), on both sides (mid), or nowhere (aside)"
     before, after = _next(tokens[:i][::-1]), _next(tokens[j:])
-    slash = after in ('joint', 'stop', 'close') and tokens[j].text in _AS_COLON and tokens[j-1].kind == 'part' and _next(tokens[j+1:]) in _BLEND
+    dash = after in ('joint', 'stop', 'close') and tokens[j].text in _AS_COLON
+    slash = dash and tokens[j-1].kind == 'part' and _next(tokens[j+1:]) in _BLEND
     if before not in _BLEND: return 'head' if after in (*_BLEND, 'line', 'open') or slash or not before else 'aside'
     return 'mid' if after in _BLEND or slash else 'tail'
 
-# %% ../nbs/01_blends.ipynb #8610961f
+# %% ../nbs/01_blends.ipynb #00000048
 def _bare_marks(tokens, taken):
     "Part words without a colon"
     if all(t.kind != 'part' or i in taken for i,t in enumerate(tokens)): return
@@ -548,15 +556,16 @@ def _bare_marks(tokens, taken):
         where = _where(tokens, i-inside, j+inside) if i-1 not in taken else 'head'
         yield _mark(tokens, i-inside, j+inside, where)
 
-# %% ../nbs/01_blends.ipynb #954e0b69
+# %% ../nbs/01_blends.ipynb #0000004b
 def _open_pair(tokens):
     "Does a pair of name and share stand open at the end, as before the mesh of 100% mesh polyester?"
     kinds = [t.kind for t in tokens]
     cut = max((i for i,k in enumerate(kinds) if k in ('joint', 'line', 'colon')), default=-1)
     return kinds[cut+1:].count('num') != kinds[cut+1:].count('fibre')
 
-# %% ../nbs/01_blends.ipynb #8e1f528c
-_DESCRIBES = set('mesh lace knit woven rib pile trousers shirt shorts skirt dress jacket vest panel faux fur elastic'.split())  # may go without a blend
+# %% ../nbs/01_blends.ipynb #0000004c
+_DESCRIBES = set('''mesh lace knit woven rib pile trousers shirt shorts skirt
+    dress jacket vest panel faux fur elastic'''.split())  # may go without a blend
 
 def _leading(marks, tokens):
     "Do the headings stand before their blends? Raises where that is not certain"
@@ -567,12 +576,14 @@ def _leading(marks, tokens):
     before = asian or any(m.where == 'head' for m in marks)
     for m in marks:
         if m.where == 'mid' and not asian and marks[0].where != 'head':
-            raise BlendError(f'{m.text!r} may belong to the blend before it or after it; write it first, with a colon, like {m.text}: 100% cotton', 'layers')
-        if m.where == 'aside' and not before or before and m.where in ('aside', 'tail') and not set(m.name.split(' ')) <= _DESCRIBES: raise _why('part', m.text)
+            raise BlendError(f'{m.text!r} may belong to the blend before it or after it; '
+                             f'write it first, with a colon, like {m.text}: 100% cotton', 'layers')
+        stray = m.where in ('aside', 'tail') if before else m.where == 'aside'
+        if stray and not (before and set(m.name.split(' ')) <= _DESCRIBES): raise _why('part', m.text)
     if before and empty and marks[-1].where in ('head', 'mid') and not marks[-1].text.endswith(':'): raise _why('part', marks[-1].text)
     return before
 
-# %% ../nbs/01_blends.ipynb #1404b01e
+# %% ../nbs/01_blends.ipynb #0000004d
 def _marks(tokens):
     "The headings, part words that only describe, and whether the headings stand before their blends"
     marks = [*_colon_marks(tokens)]
@@ -582,7 +593,7 @@ def _marks(tokens):
     ours = ('head', 'mid') if before else ('mid', 'tail')
     return [m for m in marks if m.where in ours], [m for m in marks if m.where not in ours], before
 
-# %% ../nbs/01_blends.ipynb #939d67f4
+# %% ../nbs/01_blends.ipynb #0000004f
 class _Slice(NamedTuple): name:str; heading:str; known:bool; tokens:list
 _NOTHING = _ASIDE | {'joint', 'line'}
 
@@ -599,7 +610,7 @@ def _titled(marks, empty):
         title = names[-1] if nothing and names[-1] else ''
     return names
 
-# %% ../nbs/01_blends.ipynb #a7256263
+# %% ../nbs/01_blends.ipynb #00000050
 def _hundreds(tokens):
     "The stretches in each of which the shares come to 100"
     found, shares, names = [[]], 0, 0
@@ -615,7 +626,7 @@ def _trailing(part):
     if part.name and len(pieces) == 2: return [part._replace(name=None, heading='', tokens=pieces[0]), part._replace(tokens=pieces[1])]
     return [part]
 
-# %% ../nbs/01_blends.ipynb #48feb5ac
+# %% ../nbs/01_blends.ipynb #00000051
 def _slices(tokens):
     "The parts of a label"
     if not any(t.kind in ('part', 'colon') for t in tokens): marks, aside, before = [], [], True
@@ -633,7 +644,7 @@ def _slices(tokens):
     if len(found) == 1 and found[0].known is None: found = [found[0]._replace(name=None)]     # denim: 100% cotton
     return found if before else [piece for part in found for piece in _trailing(part)]
 
-# %% ../nbs/01_blends.ipynb #5e090bde
+# %% ../nbs/01_blends.ipynb #00000054
 def _apart(stretches, how):
     "The blends of stretches, what is said again in other words left out; none if one of them is no blend"
     found = []
@@ -644,7 +655,7 @@ def _apart(stretches, how):
     except BlendError: return []
     return [blend for blend,_ in found]
 
-# %% ../nbs/01_blends.ipynb #f777f706
+# %% ../nbs/01_blends.ipynb #00000055
 def _cloths(tokens, how):
     "The blends of one slice, and whether they are layers"
     plus = any(t.kind == 'plus' for t in tokens)
@@ -656,7 +667,7 @@ def _cloths(tokens, how):
         if len(pieces := _hundreds(tokens)) > 1 and len(again := _apart(pieces, how)) == 1: return again, False
         raise
 
-# %% ../nbs/01_blends.ipynb #3efa8d79
+# %% ../nbs/01_blends.ipynb #00000058
 _DIGITS = str.maketrans('oil|!', '01111')
 
 def _respell(token, percent, words):
@@ -673,7 +684,7 @@ def _respell(token, percent, words):
         for a,b in ((number, word), (word, number)):
             if (left := a(token[:k])) and (right := b(token[k:])): yield f'{left} {right}'
 
-# %% ../nbs/01_blends.ipynb #b1a2fb11
+# %% ../nbs/01_blends.ipynb #00000059
 def _sites(label, words):
     "Where a label may be misread: (start, end, readings)"
     for m in re.finditer(r'(?:[^\W_]|[|!])+', label):
@@ -684,7 +695,7 @@ def _sites(label, words):
         if not (m[1]+m[2]).startswith('0') and int(m[1]+m[2]) <= 100 and int(m[2]): yield *m.span(), [m[0], m[1]+m[2]]
     for m in re.finditer(r'([0-9]+)[.,·`](?=[ ]?%)|(?<=\s)-([0-9]+)(?![0-9.,])', label): yield *m.span(), [m[0], m[1] or m[2]]
 
-# %% ../nbs/01_blends.ipynb #ef610007
+# %% ../nbs/01_blends.ipynb #0000005c
 def _repairs(label, words):
     "Other readings of a label, each with notes of what was changed"
     sites = sorted(_sites(label, words)) if len(label) <= 300 else []
@@ -705,7 +716,7 @@ def _mended(label, how):
         found.setdefault(repr(blend), Blend(blend, [*blend.notes, *notes]))
     return found.popitem()[1] if len(found) == 1 else None
 
-# %% ../nbs/01_blends.ipynb #beb31d5b
+# %% ../nbs/01_blends.ipynb #0000005e
 class _Entry(NamedTuple): key:str; found:object; base:str; heading:str; known:bool; layer:bool
 
 def _found(part, label, how):
@@ -716,7 +727,11 @@ def _found(part, label, how):
         mended = None if e.reason in ('beyond', 'twice') else _mended(text, how)
         return ([mended], False) if mended else ([e], False)
 
-# %% ../nbs/01_blends.ipynb #197f8d02
+# %% ../nbs/01_blends.ipynb #0000005f
+def _again(heading, other):
+    "May two headings name the same part in two languages? Fabric 1 and fabric 2 are two parts"
+    return other not in ('', heading) and not re.search(r'\d| [a-f]$', f'{heading} {other}')
+
 def _entries(label, how):
     "Every part of a label with its blend, or with the error that stands in its way"
     out, count = [], {}
@@ -726,7 +741,7 @@ def _entries(label, how):
     for part in _slices(tokens):
         found, layers = _found(part, label, how)
         base = part.name or ('layer' if layers else 'outer')
-        said = [e.found for e in out if e.base == base and part.heading not in ('', e.heading) and not re.search(r'\d| [a-f]$', f'{e.heading} {part.heading}')]
+        said = [e.found for e in out if e.base == base and _again(e.heading, part.heading)]
         for f in found:
             if f in said: continue                                        # the same part in another language
             count[base] = n = count.get(base, 0) + 1
@@ -735,7 +750,7 @@ def _entries(label, how):
             out.append(_Entry(key, f, base, part.heading, part.known, layers))
     return out
 
-# %% ../nbs/01_blends.ipynb #5d386d66
+# %% ../nbs/01_blends.ipynb #00000063
 _TAG = '<[ ]{0,3}/?[ ]{0,3}%s[^<>]{0,200}>'
 _BLOCK = re.compile(_TAG % r'(?:br|p|div|li|ul|ol|dl|table|tr|td|th|dt|dd|h[1-6])\b', re.I)
 _INLINE = re.compile(_TAG % r'(?:a|abbr|b|em|font|i|img|label|mark|s|section|small|span|strong|sub|sup|tbody|thead|u)\b', re.I)
@@ -758,7 +773,7 @@ def _read(text, choose, how):
     try: return choose(_entries(label, how))
     except BlendError as e: raise BlendError(f'{_short(text.strip())}: {e}', e.reason) from None
 
-# %% ../nbs/01_blends.ipynb #ddb77eec
+# %% ../nbs/01_blends.ipynb #00000065
 def _choices(other, limit, aliases):
     "The caller's choices, checked"
     pick(dict.fromkeys(('error', 'nearest', 'drop')), other, 'choice for other')
@@ -784,7 +799,7 @@ def _part_name(part):
     name = plain and _heading([t for t in tokens if t.kind != 'num']) or _fold(part)
     return name if n == ' 1' and name != 'layer' or not plain else name + n
 
-# %% ../nbs/01_blends.ipynb #d4ff633c
+# %% ../nbs/01_blends.ipynb #00000066
 def _blend_of(entry, alone):
     "The blend of an entry, or its error"
     if isinstance(entry.found, Blend): return entry.found
@@ -793,17 +808,18 @@ def _blend_of(entry, alone):
 def _choose(entries, part):
     "The blend of one part"
     keys = [e.key for e in entries]
-    if part: fits = [e for e in entries if part == e.key or part in e.base.split(' and ')]
-    else: fits = [e for e in entries if 'outer' in (e.key, *e.base.split(' and '))] or [e for e in entries if 'outer' in e.key.split(' ')] or entries
+    fits = [e for e in entries if (part or 'outer') in (e.key, *e.base.split(' and '))]
+    if not part: fits = fits or [e for e in entries if 'outer' in e.key.split(' ')] or entries     # jacket outer, or the first
     if not fits: raise BlendError(f"there is no part {part!r}; choose from: {', '.join(keys[:9])}", 'part')
     if not part and not fits[0].known and len(keys) > 1:
         raise BlendError(f"it is not certain which part is meant; choose with part= from: {', '.join(keys[:9])}", 'part')
     if fits[0].layer and not part: raise _why('plus', '+')
     blend = _blend_of(fits[0], len(keys) == 1)
-    if len(keys) > 1: blend.notes += (f"this is the part {fits[0].key!r}; the label has: {', '.join(keys[:9])}{', ...' if len(keys) > 9 else ''}",)
+    listed = ', '.join(keys[:9] + ['...']*(len(keys) > 9))
+    if len(keys) > 1: blend.notes += (f'this is the part {fits[0].key!r}; the label has: {listed}',)
     return blend
 
-# %% ../nbs/01_blends.ipynb #c93e4ce1
+# %% ../nbs/01_blends.ipynb #00000067
 def parse_blend(
     text:str, # Label text, e.g. "Cotton 60% / Poly 40%"
     part:str=None, # Part of the garment, e.g. 'lining'; by default the outer or else the first one
@@ -824,7 +840,7 @@ def parse_parts(
     "Read the blends of all parts that a label names"
     return _read(text, lambda entries: {e.key: _blend_of(e, len(entries) == 1) for e in entries}, _choices(other, limit, aliases))
 
-# %% ../nbs/01_blends.ipynb #820da58e
+# %% ../nbs/01_blends.ipynb #00000078
 def parse_blends(
     texts, # Labels: a series, a list or an array of texts
     part:str=None, # Part of the garment; by default the outer or else the first one
@@ -845,7 +861,7 @@ def parse_blends(
     columns = dict.fromkeys(FIBRES, float) | dict.fromkeys(('part', 'notes', 'reason', 'error'), object)
     return pd.DataFrame(rows, index=texts.index, columns=[*columns]).astype(columns)
 
-# %% ../nbs/01_blends.ipynb #19c82b73
+# %% ../nbs/01_blends.ipynb #00000079
 MANY = 20_000 # Distinct labels from which more than one process is worth its start
 
 def _rows(row, texts, progress):
@@ -861,7 +877,7 @@ def _row(text, choose, how):
     except BlendError as e: return [math.nan]*len(FIBRES) + [None, '', e.reason, str(e)]
     return [blend.get(f, 0.) for f in FIBRES] + [blend.part, '; '.join(blend.notes), None, None]
 
-# %% ../nbs/01_blends.ipynb #e36e92d5
+# %% ../nbs/01_blends.ipynb #00000080
 def check_blend(
     shares:dict, # Fibre to fraction, e.g. dict(cotton=.95, spandex=.05)
 )->Blend: # The same in the order of `FIBRES`, zeros left out
@@ -877,7 +893,7 @@ def check_blend(
     if abs(total - 1) > 1e-6: given, notes = {f: s/total for f,s in given.items()}, (*notes, f'the shares sum to {total:.6g} and are scaled to 1')
     return Blend({f: given[f] for f in FIBRES if given.get(f)}, notes, getattr(shares, 'part', None))
 
-# %% ../nbs/01_blends.ipynb #e5327e1f
+# %% ../nbs/01_blends.ipynb #00000081
 def _fibre(name):
     "`name` if it is one of the twelve, or an error that knows the other names too"
     if isinstance(name, str) and name in FIBRES: return name
@@ -892,7 +908,7 @@ def _share(fibre, share):
     if not (0 <= number < math.inf): raise BlendError(f'the share of {fibre} is {_short(repr(share))[1:-1]}; a share is a number from 0 to 1', 'share')
     return number
 
-# %% ../nbs/01_blends.ipynb #d45c5ce7
+# %% ../nbs/01_blends.ipynb #00000084
 def blend_from_vector(
     vector, # 12 fractions in the order of `FIBRES`
 )->Blend: # Fibre to share, zeros left out
@@ -914,7 +930,7 @@ def blend_vector(
     v = np.array([b.get(f, 0.) for f in FIBRES])
     return (v/v.sum()).astype(np.float32)
 
-# %% ../nbs/01_blends.ipynb #ff46edec
+# %% ../nbs/01_blends.ipynb #0000008a
 _AFTER = 'ko', 'nl', 'ja', 'zh'  # languages that write the share after the name
 
 @lru_cache(maxsize=None)

@@ -6,7 +6,7 @@
 __all__ = ['ColourName', 'COLOURS', 'COLOUR_NAMES', 'Colour', 'oklab', 'oklab_rgb', 'name_colour', 'dominant_colours',
            'main_colour', 'plot_colours']
 
-# %% ../nbs/05a_colours.ipynb #5f7396d4
+# %% ../nbs/05a_colours.ipynb #00000003
 import re
 from collections import namedtuple
 from numbers import Integral, Real
@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 from .core import FabricError
 from .plots import INK, PALE
 
-# %% ../nbs/05a_colours.ipynb #176ca00c
+# %% ../nbs/05a_colours.ipynb #00000007
 _LMS = np.array([[.4122214708, .5363325363, .0514459929], [.2119034982, .6806995451, .1073969566], [.0883024619, .2817188376, .6299787005]])
 _LAB = np.array([[.2104542553, .7936177850, -.0040720468], [1.9779984951, -2.4285922050, .4505937099], [.0259040371, .7827717662, -.8086757660]])
 
@@ -37,7 +37,7 @@ def oklab_rgb(
     linear = np.clip((np.asarray(lab) @ np.linalg.inv(_LAB).T)**3 @ np.linalg.inv(_LMS).T, 0, 1)
     return np.rint(255*np.where(linear <= .0031308, linear*12.92, 1.055*linear**(1/2.4) - .055)).astype(np.uint8)
 
-# %% ../nbs/05a_colours.ipynb #fecb5e01
+# %% ../nbs/05a_colours.ipynb #0000000a
 _POINTS = '''
 red 빨강: ff0000 d21404 b22222 c41e3a e3242b a01818 8b0000 d9544d 700808 e8405a
 orange 주황: ff7f00 ff9a3c e8601c cc5500 ffb066 f0803c c86d08
@@ -62,7 +62,7 @@ mint 민트: 9af0b8 aaf0d1 bfeedd a8e6cf 9fe0c0 c9f2e0 a8fbb8
 lavender 라벤더: c8a2c8 e6e6fa c4b5e0 b39ddb dcc7ef b08fd0 9488f4
 mustard 머스터드: d4a017 c99a1a ceb301 e1ad01 b8860b b58a1f'''
 
-# %% ../nbs/05a_colours.ipynb #d2369c76
+# %% ../nbs/05a_colours.ipynb #0000000b
 ColourName = namedtuple('ColourName', 'name ko points')
 ColourName.__doc__ = "A name of the palette in English and Korean, and its points as '#rrggbb'"
 COLOURS = {name: ColourName(name, ko, tuple('#' + p for p in points.split())) for name,ko,points in re.findall(r'(.+) (\S+): (.+)', _POINTS)}
@@ -72,7 +72,7 @@ def _hex_rgb(hexes): return np.array([list(bytes.fromhex(h[1:])) for h in hexes]
 _OWNER = [row for row in COLOURS.values() for _ in row.points]
 _TREE = KDTree(oklab(_hex_rgb([p for row in COLOURS.values() for p in row.points])))
 
-# %% ../nbs/05a_colours.ipynb #3fb71f7d
+# %% ../nbs/05a_colours.ipynb #0000000e
 def name_colour(
     rgb, # sRGB, (3,) or (n, 3), 0..255
 ): # A `ColourName`, or a list of n
@@ -84,9 +84,9 @@ def name_colour(
     rows = [_OWNER[i] for i in _TREE.query(oklab(np.atleast_2d(x)))[1]]
     return rows if x.ndim == 2 else rows[0]
 
-# %% ../nbs/05a_colours.ipynb #de45be8b
+# %% ../nbs/05a_colours.ipynb #00000019
 def _opaque(image):
-    "Where a picture with transparency is more than half opaque; None for others"
+    "Where a photo with transparency is more than half opaque; None for others"
     if isinstance(image, (str, Path)):
         with Image.open(image) as img: return _opaque(img)
     if not isinstance(image, Image.Image) or image.mode[0] in 'IF' or not ('A' in image.getbands() or 'transparency' in image.info): return None
@@ -97,7 +97,7 @@ def _inner(mask):
     p = np.pad(mask, 1, mode='edge')
     return mask & p[:-2, 1:-1] & p[2:, 1:-1] & p[1:-1, :-2] & p[1:-1, 2:]
 
-# %% ../nbs/05a_colours.ipynb #8dc77076
+# %% ../nbs/05a_colours.ipynb #0000001a
 def _pixels(image, mask):
     "The pixels that count, (n, 3) uint8"
     from fabric_touch.data import as_photo   # imports torch
@@ -113,7 +113,7 @@ def _pixels(image, mask):
         if (inner := _inner(counts)).sum() >= least: counts = inner
     return photo[counts]
 
-# %% ../nbs/05a_colours.ipynb #a6189756
+# %% ../nbs/05a_colours.ipynb #0000001d
 def _bins(pixels):
     "Colours that occur, in OKLab (k, 3), and their shares (k,)"
     code = (pixels.astype(np.int32) >> 3) @ [1024, 32, 1]
@@ -128,7 +128,7 @@ def _same_dye(big, small):
     tint = np.hypot(*p)
     return np.hypot(*(p - q)) < .03 + .2*tint and min(big[0], small[0]) > (.55 if tint > .08 else .75)*max(big[0], small[0])
 
-# %% ../nbs/05a_colours.ipynb #e0d10770
+# %% ../nbs/05a_colours.ipynb #0000001e
 def _dyes(lab, share):
     "Groups of colours, each one dye: its share and its colour"
     k = min(8, len(lab))
@@ -147,9 +147,9 @@ def _dye(lab, share):
     mean = np.average(lab, axis=0, weights=share)
     return total, mean*lit/max(mean[0], 1e-9)
 
-# %% ../nbs/05a_colours.ipynb #0e4de062
+# %% ../nbs/05a_colours.ipynb #00000020
 Colour = namedtuple('Colour', 'name ko share hex')
-Colour.__doc__ = "A colour of a picture: name, name in Korean, share of the pixels in 0..1, '#rrggbb'"
+Colour.__doc__ = "A colour of a photo: name, name in Korean, share of the pixels in 0..1, '#rrggbb'"
 
 def dominant_colours(
     image, # File, PIL image (transparent pixels do not count) or uint8 array (h, w, 3)
@@ -169,7 +169,7 @@ def dominant_colours(
     found = sorted(found.values(), key=lambda c: -c.share)
     return [c for c in found if c.share >= min_share][:n]
 
-# %% ../nbs/05a_colours.ipynb #e10a12aa
+# %% ../nbs/05a_colours.ipynb #00000021
 def main_colour(
     image, # As `dominant_colours` takes it
     mask=None, # Pixels that count, (h, w) bool; all if not given
@@ -177,7 +177,7 @@ def main_colour(
     "The main colour of a garment"
     return dominant_colours(image, mask, 1, 0.)[0]
 
-# %% ../nbs/05a_colours.ipynb #11f2ac65
+# %% ../nbs/05a_colours.ipynb #00000026
 def plot_colours(
     found, # `Colour`s, as `dominant_colours` gives them
     ax=None, # Where to draw; a new figure if not given

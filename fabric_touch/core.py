@@ -22,7 +22,7 @@ LEVEL_ENDS = dict(softness=('not soft', 'soft'), smoothness=('rough', 'smooth'),
 # %% ../nbs/00_core.ipynb #00000009
 class FabricError(ValueError): "Bad input: says what was given, what is allowed and how to mend it"
 
-# %% ../nbs/00_core.ipynb #0000000b
+# %% ../nbs/00_core.ipynb #0000000c
 def pick(
     table:dict, # Name to row
     name:str, # The row wanted
@@ -32,7 +32,7 @@ def pick(
     if isinstance(name, str) and name in table: return table[name]
     raise FabricError(f"unknown {what} {name!r}; choose from: {', '.join(map(str, table))}")
 
-# %% ../nbs/00_core.ipynb #0000000e
+# %% ../nbs/00_core.ipynb #0000000f
 def need(
     module:str, # What to import, e.g. 'segment_anything'
     extra:str, # The extra of fabric_touch that installs it
@@ -43,7 +43,7 @@ def need(
         if e.name != module.split('.')[0]: raise
         raise ImportError(f'{module!r} is needed for this; install it with: pip install "fabric_touch[{extra}]"') from e
 
-# %% ../nbs/00_core.ipynb #00000011
+# %% ../nbs/00_core.ipynb #00000012
 @contextmanager
 def seeded(
     seed:int=0, # Any whole number
@@ -57,7 +57,7 @@ def seeded(
             yield
     finally: random.setstate(states[0]); np.random.set_state(states[1])
 
-# %% ../nbs/00_core.ipynb #00000014
+# %% ../nbs/00_core.ipynb #00000016
 def default_device(
     name:str=None, # 'cpu', 'cuda', 'mps'; the best there is if not given
 ):
@@ -67,14 +67,16 @@ def default_device(
     if torch.cuda.is_available(): return torch.device('cuda')
     return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
 
-# %% ../nbs/00_core.ipynb #00000017
+# %% ../nbs/00_core.ipynb #00000019
 def keep_memory()->bool: # Whether there was a glibc to tell
     "Keep large blocks of memory in the process instead of giving them back after every batch"
     try: mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError): return False      # not glibc
-    return all([mallopt(-3, 2**30) or mallopt(-3, 2**25), mallopt(-1, 2**31-1)])   # M_MMAP_THRESHOLD, of which older ones take 32 MiB at most, and M_TRIM_THRESHOLD, in bytes
+    large = mallopt(-3, 2**30) or mallopt(-3, 2**25)      # M_MMAP_THRESHOLD, in bytes; an older glibc takes 32 MiB at most
+    trim = mallopt(-1, 2**31-1)                           # M_TRIM_THRESHOLD
+    return bool(large and trim)
 
-# %% ../nbs/00_core.ipynb #0000001a
+# %% ../nbs/00_core.ipynb #0000001c
 def paced(
     items, # A list
     progress:bool=True, # Show a bar?
@@ -89,7 +91,7 @@ def paced(
     rest = items[done:]
     yield from progress_bar(rest, leave=False) if len(rest)*spent > 2*done else rest
 
-# %% ../nbs/00_core.ipynb #0000001d
+# %% ../nbs/00_core.ipynb #0000001f
 @contextmanager
 def whole_file(
     path:str|Path, # Where the file shall be
@@ -107,7 +109,7 @@ def whole_file(
 
 def _beside(path, suffix): return path.with_name(f'.{path.name[:40]}.{secrets.token_hex(4)}{suffix}')
 
-# %% ../nbs/00_core.ipynb #00000020
+# %% ../nbs/00_core.ipynb #00000022
 def _old(path): return path.with_name(f'.{path.name}.old')
 
 def mend_folder(
@@ -134,7 +136,7 @@ def _swap(tmp, path, tries=10):
         except OSError:
             if k == tries-1: raise
 
-# %% ../nbs/00_core.ipynb #00000021
+# %% ../nbs/00_core.ipynb #00000024
 @contextmanager
 def whole_folder(
     path:str|Path, # Where the folder shall be
@@ -150,7 +152,7 @@ def whole_folder(
         shutil.rmtree(_old(path), ignore_errors=True)
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
-# %% ../nbs/00_core.ipynb #00000024
+# %% ../nbs/00_core.ipynb #00000027
 def drop_folder(
     path:str|Path, # May be absent
 ):
@@ -161,7 +163,7 @@ def drop_folder(
     if path.exists(): os.replace(path, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
-# %% ../nbs/00_core.ipynb #00000027
+# %% ../nbs/00_core.ipynb #0000002a
 DATASETS = dict(  # name -> where to get it
     touch_survey='the public survey of the SILKROAD DataEDA project', clothing_small='the "clothing dataset (small)" by Alexey Grigorev, CC0',
     telas_luciana="the shop Telas Luciana's public catalogue", hm_compositions='composition texts of a public H&M product table',
@@ -172,6 +174,7 @@ def cache_dir()->Path: # In XDG_CACHE_HOME, or in ~/.cache
     "The user's cache folder of this library"
     return Path(os.environ.get('XDG_CACHE_HOME', Path.home()/'.cache'))/'fabric_touch'
 
+# %% ../nbs/00_core.ipynb #0000002b
 def data_dir(
     name:str, # Name of a data set, one of `DATASETS`
 )->Path: # Its folder

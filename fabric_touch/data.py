@@ -8,8 +8,8 @@ __all__ = ['Target', 'MAX_PIXELS', 'CROP_MODES', 'Number', 'as_targets', 'uprigh
            'BlendBlock', 'LabelBlock', 'show_batch', 'show_results', 'VectorDL', 'array_dls', 'touch_dls',
            'read_survey']
 
-# %% ../nbs/03_data.ipynb #9a0a9dbd
-import math, os
+# %% ../nbs/03_data.ipynb #00000003
+import math
 from collections import namedtuple
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ from fastai.vision.all import *
 from .core import FabricError, TOUCHES, data_dir, default_device, paced, pick
 from .blends import FIBRES, BlendError, blend_from_vector, blend_vector, format_blend
 
-# %% ../nbs/03_data.ipynb #900ebfe7
+# %% ../nbs/03_data.ipynb #00000007
 Target = namedtuple('Target', 'name levels mean std', defaults=(5, 0., 1.))
 Target.__doc__ = "One column to predict: `levels` ordered levels, or a number if `levels` is 0, which models see as (number-mean)/std"
 
@@ -41,11 +41,12 @@ def as_targets(
     res = tuple(t if isinstance(t, Target) else Target(t) for t in targets)
     if not res or len({t.name for t in res}) < len(res): raise FabricError(f"targets must be one or more different column names, not {targets!r}")
     for t in res:
-        if not isinstance(t.name, str) or type(t.levels) is not int or t.levels < 0 or t.levels == 1: raise FabricError(f"{t} is no target; give the name of a column, and at least 2 levels or 0 for a number")
+        if not isinstance(t.name, str) or type(t.levels) is not int or t.levels < 0 or t.levels == 1:
+            raise FabricError(f"{t} is no target; give the name of a column, and at least 2 levels or 0 for a number")
         if not (math.isfinite(t.mean) and 0 < t.std < math.inf): raise FabricError(f"{t} has mean {t.mean} and std {t.std}; give finite ones, std above 0")
     return res
 
-# %% ../nbs/03_data.ipynb #6c571851
+# %% ../nbs/03_data.ipynb #0000000a
 MAX_PIXELS = 89_000_000  # about what Pillow itself takes for safe; more is refused
 
 def _eight_bits(img):
@@ -69,7 +70,7 @@ def _is_file(path):
     try: return path.is_file()
     except (OSError, ValueError): return False
 
-# %% ../nbs/03_data.ipynb #7cdee5f6
+# %% ../nbs/03_data.ipynb #0000000b
 def load_photo(
     path:str|Path, # File of a picture, any format that Pillow reads
     size:int|None=None, # Pixels that are enough for the shorter side: a JPEG is decoded at a half, a quarter or an eighth; whole if not given
@@ -87,7 +88,7 @@ def load_photo(
     except FabricError: raise
     except Exception as e: raise FabricError(f"{path}: cannot be read as a picture ({type(e).__name__}: {e})") from e
 
-# %% ../nbs/03_data.ipynb #0b1bb66e
+# %% ../nbs/03_data.ipynb #0000000d
 def as_photo(
     x, # File, PIL image, or uint8 array (h, w, 3)
 )->PILImage: # RGB, upright
@@ -98,7 +99,7 @@ def as_photo(
     what = f"an array {x.shape} of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
     raise FabricError(f"a photo is a file, a PIL image or a uint8 array (h, w, 3), not {what}")
 
-# %% ../nbs/03_data.ipynb #1f21bcc5
+# %% ../nbs/03_data.ipynb #0000000e
 def square(
     img:Image.Image, # RGB
     size:int, # Side in pixels
@@ -112,6 +113,7 @@ def square(
     left, top = (round((n-size)/2) for n in img.size)
     return PILImage(img.crop((left, top, left+size, top+size)))
 
+# %% ../nbs/03_data.ipynb #0000000f
 def _center(img, short, fill):
     "The shorter side brought to a length, the longer in proportion"
     img = _middle(img)
@@ -129,7 +131,7 @@ def _middle(img, most=4):
     left, top = (img.width-w)//2, (img.height-h)//2
     return img.crop((left, top, left+w, top+h))
 
-# %% ../nbs/03_data.ipynb #b65bffad
+# %% ../nbs/03_data.ipynb #00000012
 def check_photos(
     paths, # Files of pictures
     n_workers:int=2, # Threads that decode
@@ -143,7 +145,7 @@ def check_photos(
         found = [w for some in paced([paths[i:i+64] for i in range(0, len(paths), 64)]) for w in pool.map(why, some)]
     return pd.DataFrame([(p, w) for p,w in zip(paths, found) if w], columns=['path', 'why'])
 
-# %% ../nbs/03_data.ipynb #72505bba
+# %% ../nbs/03_data.ipynb #00000017
 @dataclass
 class Fabrics:
     "Fabrics, one row per photo, with their blends, and all that people said of them"
@@ -158,7 +160,7 @@ class Fabrics:
     def images(self): return list(self.items.image)
     def take(self, idx): return replace(self, items=self.items.iloc[idx].reset_index(drop=True))
 
-# %% ../nbs/03_data.ipynb #75a89cb3
+# %% ../nbs/03_data.ipynb #00000019
 def _no(problem, mend): raise FabricError(f"{problem}; {mend}")
 
 def _vectors(df):
@@ -176,7 +178,7 @@ def _vectors(df):
         else: res[i] = known[key]
     return res, bad
 
-# %% ../nbs/03_data.ipynb #f8d634ce
+# %% ../nbs/03_data.ipynb #0000001a
 def _check_values(df, targets):
     "Levels are whole numbers in range, numbers are finite"
     for t in targets:
@@ -190,7 +192,7 @@ def _check_values(df, targets):
         df = df.assign(**{t.name: v})
     return df
 
-# %% ../nbs/03_data.ipynb #8d669c83
+# %% ../nbs/03_data.ipynb #0000001c
 def _read_csv(path):
     "A CSV whose names stay names: a fabric called NA is a fabric; elsewhere NA and the like mean empty"
     names = ('fabric', 'article', 'image', 'blend')
@@ -204,7 +206,7 @@ def _source(source, root):
     try: return _read_csv(source), Path(root or Path(source).parent)
     except (ValueError, UnicodeError) as e: raise FabricError(f"{source}: cannot be read as a CSV ({str(e).strip()})") from e
 
-# %% ../nbs/03_data.ipynb #eedd556c
+# %% ../nbs/03_data.ipynb #0000001d
 def read_fabrics(
     source:str|Path|pd.DataFrame, # CSV or table with the columns above
     targets=TOUCHES, # Columns to predict: names (five levels) or `Number`s
@@ -227,7 +229,7 @@ def read_fabrics(
             bad += [(i, why[p]) for i,p in df.image.items() if p in why]
     return _gather(*_leave_out(df, bad, skip_bad), targets)
 
-# %% ../nbs/03_data.ipynb #9932e2c9
+# %% ../nbs/03_data.ipynb #0000001f
 def _leave_out(df, bad, skip_bad):
     "(rows that can be used, table of those that cannot), or an error that gives the reasons"
     bad = pd.DataFrame(bad, columns=['row', 'why']).drop_duplicates('row')
@@ -253,7 +255,7 @@ def _gather(df, left_out, targets):
     values = df[['fabric', 'rater', *[t.name for t in targets]]].drop_duplicates().reset_index(drop=True)   # two photos of a cloth are not two raters
     return Fabrics(items, values, targets, left_out)
 
-# %% ../nbs/03_data.ipynb #d4c9f264
+# %% ../nbs/03_data.ipynb #00000025
 def soft_labels(
     counts:np.ndarray, # (…, levels) how many raters gave each level
     prior:np.ndarray=None, # (levels,) overall distribution; flat if not given
@@ -266,7 +268,7 @@ def soft_labels(
     res = spread/spread.sum(-1, keepdims=True)
     return np.where(counts.sum(-1, keepdims=True) > 0, res, np.nan)
 
-# %% ../nbs/03_data.ipynb #2fee0594
+# %% ../nbs/03_data.ipynb #00000028
 @patch
 def counts(self:Fabrics)->np.ndarray: # (n, targets, width)
     "How many raters gave each level, for every item and target; a number's mean in the first place"
@@ -285,7 +287,7 @@ def ratings(self:Fabrics)->np.ndarray: # (n, raters, targets), NaN where not rat
     wide = [self.values.pivot_table(index='fabric', columns='rater', values=t.name, dropna=False).reindex(self.items.fabric) for t in self.targets]
     return np.stack([w.to_numpy(float) for w in wide], -1)
 
-# %% ../nbs/03_data.ipynb #53743c1e
+# %% ../nbs/03_data.ipynb #00000029
 @patch
 def labels(self:Fabrics,
     train=None, # Rows whose distribution is the prior; all if not given
@@ -309,7 +311,7 @@ def fit_targets(self:Fabrics,
         if not t.levels and np.isnan(y[:,j,0]).all(): _no(f"no fabric to learn from has a value for {t.name!r}", "bring some, or leave the target out")
     return tuple(t if t.levels else t._replace(mean=float(np.nanmean(y[:,j,0])), std=float(np.nanstd(y[:,j,0])) or 1.) for j,t in enumerate(self.targets))
 
-# %% ../nbs/03_data.ipynb #276cc51a
+# %% ../nbs/03_data.ipynb #0000002c
 @patch
 def groups(self:Fabrics,
     by:str='blend', # 'blend', 'article' or 'fabric'
@@ -332,7 +334,7 @@ def folds(self:Fabrics,
     kind = StratifiedGroupKFold if stratify else GroupKFold
     return list(kind(n, shuffle=True, random_state=seed).split(g, self._consensus(stratify) if stratify else None, groups=g))
 
-# %% ../nbs/03_data.ipynb #5b9e993c
+# %% ../nbs/03_data.ipynb #0000002d
 @patch
 def _consensus(self:Fabrics, name):
     "The rounded mean level of a target, 0 where nobody rated"
@@ -340,7 +342,7 @@ def _consensus(self:Fabrics, name):
     c = self.counts()[:, found[0], :found[1]]
     return np.rint(c @ np.arange(1, found[1]+1)/np.maximum(c.sum(1), 1)).astype(int)
 
-# %% ../nbs/03_data.ipynb #a0434dc9
+# %% ../nbs/03_data.ipynb #00000030
 class TensorBlend(TensorBase):
     "(12,) shares, or (b, 12)"
     def show(self, ctx=None, **kwargs): return show_title(format_blend(blend_from_vector(self.cpu().numpy())), ctx=ctx, **kwargs)
@@ -358,6 +360,7 @@ def describe_label(
     mean = [(label[j,:t.levels]*np.arange(1, t.levels+1)).sum() if t.levels else label[j,0] for j,t in enumerate(targets)]
     return '\n'.join(f'{t.name} {m:.1f}' for t,m in zip(targets, mean))
 
+# %% ../nbs/03_data.ipynb #00000031
 def BlendBlock():
     "A `TransformBlock` for blends given as text, dict or vector"
     return TransformBlock(type_tfms=lambda b: TensorBlend(torch.from_numpy(blend_vector(b))))
@@ -371,7 +374,7 @@ def LabelBlock(
 
 def _grid(n, figsize=None): return get_grid(n, ncols=min(n, 3), figsize=figsize or (3.2*min(n, 3), 4.2*math.ceil(n/3)))
 
-# %% ../nbs/03_data.ipynb #ffab834e
+# %% ../nbs/03_data.ipynb #00000034
 @dispatch
 def show_batch(x:tuple, y:TensorLabel, samples, ctxs=None, max_n=6, figsize=None, **kwargs):
     n = min(len(samples), max_n)
@@ -390,7 +393,7 @@ def _show_item(img, title, ctx):
     ctx.set_title(title, fontsize=8); ctx.axis('off')
     return ctx
 
-# %% ../nbs/03_data.ipynb #2ca6af0d
+# %% ../nbs/03_data.ipynb #00000036
 class VectorDL(TfmdDL):
     "Serves rows of tensors a whole batch at a time"
     def create_batches(self, samps):
@@ -415,7 +418,7 @@ def _photo_dls(fabrics, y, targets, fold, bs, cut):
         splitter=lambda o: tuple(map(list, fold)))
     return block.dataloaders(items, bs=min(bs, len(fold[0])), num_workers=0)
 
-# %% ../nbs/03_data.ipynb #da6edff0
+# %% ../nbs/03_data.ipynb #00000037
 def touch_dls(
     fabrics:Fabrics, # What to learn from
     fold:tuple=None, # (train rows, validation rows); the first of five grouped folds if not given
@@ -436,7 +439,7 @@ def touch_dls(
     if vectors is None: dls.crop = crop
     return dls
 
-# %% ../nbs/03_data.ipynb #7d3ce63d
+# %% ../nbs/03_data.ipynb #0000003c
 def read_survey(
     folder:str|Path=None, # Folder with ratings.csv, blends.csv, folds.csv; found by `data_dir` if not given
 )->tuple: # (Fabrics, list of (train rows, validation rows))

@@ -6,7 +6,7 @@
 __all__ = ['PARTS', 'ATTRIBUTE_SETS', 'KINDS', 'FINE', 'AttributeTable', 'attribute_table', 'read_deepfashion', 'read_fine',
            'make_deepfashion']
 
-# %% ../nbs/05c_deepfashion.ipynb #4510c8d5
+# %% ../nbs/05c_deepfashion.ipynb #00000003
 import colorsys, difflib, re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from .core import FabricError, paced, pick, whole_folder
 from .swatches import _whole
 
-# %% ../nbs/05c_deepfashion.ipynb #13fadf08
+# %% ../nbs/05c_deepfashion.ipynb #00000007
 PARTS = 'train', 'val', 'test'
 
 @dataclass(repr=False, eq=False)
@@ -30,7 +30,9 @@ class AttributeTable:
     @property
     def names(self): return tuple(self.groups)
     def slices(self): return {g: [i for i,h in enumerate(self.groups.values()) if h == g] for g in dict.fromkeys(self.groups.values())}
-    def take(self, rows): return replace(self, items=self.items.iloc[rows.to_numpy() if isinstance(rows, pd.Series) else rows].reset_index(drop=True))
+    def take(self, rows):
+        rows = rows.to_numpy() if isinstance(rows, pd.Series) else rows
+        return replace(self, items=self.items.iloc[rows].reset_index(drop=True))
     def part(self, name):
         if 'part' not in self.items: raise FabricError("the table has no column 'part'; add one that says train, val or test for each photo")
         return self.take(np.flatnonzero(self.items.part == pick(dict(zip(PARTS, PARTS)), name, 'part')))
@@ -39,7 +41,7 @@ class AttributeTable:
         parts = '; ' + ', '.join(f'{p} {sum(self.items.part == p):,}' for p in PARTS) if 'part' in self.items else ''
         return f'{len(self):,} photos; {len(self.groups):,} attributes: {groups}{parts}'
 
-# %% ../nbs/05c_deepfashion.ipynb #a984fc10
+# %% ../nbs/05c_deepfashion.ipynb #00000009
 @patch
 def targets(self:AttributeTable)->np.ndarray: # uint8 (n, k)
     "Which photo has which attribute, as zeros and ones"
@@ -48,7 +50,7 @@ def targets(self:AttributeTable)->np.ndarray: # uint8 (n, k)
     y[rows, [column[a] for t in self.items.labels for a in t]] = 1
     return y
 
-# %% ../nbs/05c_deepfashion.ipynb #f36f929c
+# %% ../nbs/05c_deepfashion.ipynb #0000000a
 @patch
 def with_category(self:AttributeTable)->AttributeTable: # With one more exclusive group, 'category'
     "The column `category` as attributes too; to be called before parts are taken, so that all parts get the same columns"
@@ -57,10 +59,12 @@ def with_category(self:AttributeTable)->AttributeTable: # With one more exclusiv
     names = sorted(known.dropna().unique())
     if twice := [c for c in names if c in self.groups]: raise FabricError(f"the category {twice[0]!r} is the name of an attribute too; rename one of them")
     labels = [t if pd.isna(c) else (*t, c) for t,c in zip(self.items.labels, known)]
-    return replace(self, items=self.items.assign(labels=pd.Series(labels, dtype=object)), groups=self.groups | dict.fromkeys(names, 'category'), exclusive=(*self.exclusive, 'category'))
+    items = self.items.assign(labels=pd.Series(labels, dtype=object))
+    return replace(self, items=items, groups=self.groups | dict.fromkeys(names, 'category'), exclusive=(*self.exclusive, 'category'))
 
-# %% ../nbs/05c_deepfashion.ipynb #7d6c9550
-ATTRIBUTE_SETS = dict(neckline=('boat neck', 'classic crew neck', 'classic v-neck', 'cowl neck', 'crew neck', 'deep v-neck', 'fitted v-neck', 'heathered v-neck', 'high-neck',
+# %% ../nbs/05c_deepfashion.ipynb #0000000e
+ATTRIBUTE_SETS = dict(neckline=(
+    'boat neck', 'classic crew neck', 'classic v-neck', 'cowl neck', 'crew neck', 'deep v-neck', 'fitted v-neck', 'heathered v-neck', 'high-neck',
     'illusion neckline', 'knit v-neck', 'mock neck', 'mock-neck', 'neck ribbed', 'neck skater', 'neck striped', 'neckline', 'print v-neck', 'scoop-neck', 'split-neck',
     'striped v-neck', 'tie-neck', 'turtle-neck', 'v-neck'))
 
@@ -70,7 +74,7 @@ def _known(name, groups):
     near = difflib.get_close_matches(str(name), [*groups], 5) or list(groups)[:5]
     raise FabricError(f"unknown attribute {str(name)[:80]!r}; the table has {len(groups):,}, the nearest: {', '.join(near)}")
 
-# %% ../nbs/05c_deepfashion.ipynb #33e1e39d
+# %% ../nbs/05c_deepfashion.ipynb #0000000f
 @patch
 def choose(self:AttributeTable,
     names=None, # Names of attributes, or one of `ATTRIBUTE_SETS`
@@ -87,12 +91,13 @@ def choose(self:AttributeTable,
     seen = self.items.labels[self.items.part == 'train'] if 'part' in self.items else self.items.labels
     count = Counter(a for t in seen for a in t)
     kept = {a: g for a,g in self.groups.items() if a in wanted and g in groups and (rule is None or rule(a)) and count[a] >= at_least}
-    if not kept: raise FabricError(f"no attribute is left of {len(self.groups):,}; the most frequent is in {max(count.values(), default=0):,} photos; choose less strictly")
+    most = max(count.values(), default=0)
+    if not kept: raise FabricError(f"no attribute is left of {len(self.groups):,}; the most frequent is in {most:,} photos; choose less strictly")
     short = {t: tuple(a for a in t if a in kept) for t in set(self.items.labels)}
     items = self.items.assign(labels=pd.Series([short[t] for t in self.items.labels], dtype=object))
     return replace(self, items=items, groups=kept, exclusive=tuple(g for g in self.exclusive if g in kept.values()))
 
-# %% ../nbs/05c_deepfashion.ipynb #d1d8626a
+# %% ../nbs/05c_deepfashion.ipynb #00000012
 def attribute_table(
     source, # DataFrame or CSV with the columns image and labels
     groups:dict, # Attribute to group
@@ -107,12 +112,13 @@ def attribute_table(
     for g in exclusive: pick(dict.fromkeys(groups.values()), g, 'group')
     order = {a: i for i,a in enumerate(groups)}
     labels = [_own_labels(i, t, groups, order, exclusive) for i,t in enumerate(items.labels)]
-    if 'part' in items and len(odd := items.part[~items.part.isin(PARTS)]): raise FabricError(f"row {odd.index[0]}: the part is {odd.iloc[0]!r}; it must be train, val or test")
+    if 'part' in items and len(odd := items.part[~items.part.isin(PARTS)]):
+        raise FabricError(f"row {odd.index[0]}: the part is {odd.iloc[0]!r}; it must be train, val or test")
     images = [str(root/i) if isinstance(i, (str, Path)) and str(i) else '' for i in items.image]
     if '' in images: raise FabricError(f"row {images.index('')} has no image; give the path of a photo in every row")
     return AttributeTable(items.assign(image=images, labels=pd.Series(labels, dtype=object)), dict(groups), exclusive)
 
-# %% ../nbs/05c_deepfashion.ipynb #04f00dc6
+# %% ../nbs/05c_deepfashion.ipynb #00000013
 def _read_table(source, root):
     "(DataFrame, folder that image names are relative to)"
     if isinstance(source, pd.DataFrame): items, root = source.reset_index(drop=True), Path(root or '.')
@@ -134,7 +140,7 @@ def _own_labels(row, given, groups, order, exclusive):
         if len(two) > 1: raise FabricError(f"row {row}: {' and '.join(two)} are both of the group {g!r}, of which a photo has exactly one; keep one of them")
     return labels
 
-# %% ../nbs/05c_deepfashion.ipynb #563e57de
+# %% ../nbs/05c_deepfashion.ipynb #00000016
 KINDS = 'texture', 'fabric', 'shape', 'part', 'style'
 _COARSE_IN, _FINE_IN = ('', 'Anno', 'Anno_coarse', 'Eval'), ('', 'Anno_fine')
 
@@ -146,7 +152,7 @@ def _find(folder, name, subs=_COARSE_IN, needed=True):
     if needed and not found: raise FabricError(f"{folder}: no {name} there, nor in {', '.join(subs[1:])}; give the folder that holds these and the photos, as published")
     return found[0] if found else None
 
-# %% ../nbs/05c_deepfashion.ipynb #27c37f6c
+# %% ../nbs/05c_deepfashion.ipynb #00000017
 def _rows(path, head=2):
     "(line number, line) of each row; two lines of head are the number of rows and the column names, one is the names"
     with open(path, 'rb') as f:
@@ -164,7 +170,7 @@ def _text(path, at, raw):
     try: return raw.decode()
     except UnicodeDecodeError as e: raise _bad(path, at, f"{_cut(raw)} is not UTF-8", "save the file as UTF-8") from e
 
-# %% ../nbs/05c_deepfashion.ipynb #949f61eb
+# %% ../nbs/05c_deepfashion.ipynb #00000018
 def _names(path, kinds):
     "Name and kind of each row of a list of names"
     found, numbers = {}, {str(i).encode(): k for i,k in enumerate(kinds, 1)}
@@ -177,7 +183,7 @@ def _names(path, kinds):
     if not found: raise _bad(path, 1, "there are no names in it", "fetch the file again")
     return found
 
-# %% ../nbs/05c_deepfashion.ipynb #26ba6836
+# %% ../nbs/05c_deepfashion.ipynb #0000001a
 def _signs(line, k):
     "(name, b' ' or b'-' of each of k values) of a row, None for the signs if it is not k values of -1 and 1"
     line = line.rstrip()
@@ -189,7 +195,7 @@ def _signs(line, k):
         values = b''.join(v.rjust(3) for v in values)
     return name, None
 
-# %% ../nbs/05c_deepfashion.ipynb #09ab3576
+# %% ../nbs/05c_deepfashion.ipynb #0000001b
 def _labels(path, names):
     "(image to row, labels of each row)"
     index, labels, known = {}, [], {}
@@ -205,7 +211,7 @@ def _labels(path, names):
 
 def _wrong(values, k): return next((f"{_cut(v)} is neither -1 nor 1" for v in values if v not in (b'-1', b'1')), f"{len(values)} values")
 
-# %% ../nbs/05c_deepfashion.ipynb #b39f4196
+# %% ../nbs/05c_deepfashion.ipynb #0000001e
 _LEAVES = re.compile(r'^[/~]|[\\\x00-\x1f]|^\w:|(^|/)\.\.(/|$)')
 
 def _image(path, at, raw):
@@ -214,7 +220,7 @@ def _image(path, at, raw):
     if not name or _LEAVES.search(name): raise _bad(path, at, f"{name[:80]!r} is no path inside the folder", "give it with forward slashes, from the folder on, without '..'")
     return name
 
-# %% ../nbs/05c_deepfashion.ipynb #4e4eaf61
+# %% ../nbs/05c_deepfashion.ipynb #0000001f
 def _joined(path, index, read, what, head=2, sep=None):
     "What `read` makes of the values of each row, in the order of `index`"
     found = [None]*len(index)
@@ -230,15 +236,16 @@ def _joined(path, index, read, what, head=2, sep=None):
 
 def _one(table): return lambda words: table.get(b' '.join(words))
 
-# %% ../nbs/05c_deepfashion.ipynb #15a28346
+# %% ../nbs/05c_deepfashion.ipynb #00000020
 def _box(words):
+    "A box of four numbers in words, or None"
     if len(words) != 4 or not all(w.isdigit() and len(w) < 10 for w in words): return None
     x1, y1, x2, y2 = map(int, words)
     return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None
 
 _BOX, _COLUMNS = 'a box of four whole numbers x_1 y_1 x_2 y_2 with x_1 < x_2 and y_1 < y_2', ['x1', 'y1', 'x2', 'y2']
 
-# %% ../nbs/05c_deepfashion.ipynb #16bbea85
+# %% ../nbs/05c_deepfashion.ipynb #00000021
 def _items(folder, index, labels):
     "The columns image, product and labels, and what a generated folder knows besides"
     if not index: raise FabricError(f"{folder}: the labels have no images; fetch them again")
@@ -255,7 +262,7 @@ def _categories(folder, fine=False):
     names = _names(_find(folder, 'list_category_cloth.txt', _FINE_IN + _COARSE_IN if fine else _COARSE_IN), ('upper-body', 'lower-body', 'full-body'))
     return {str(i).encode(): n for i,n in enumerate(names, 1)}
 
-# %% ../nbs/05c_deepfashion.ipynb #1256cf69
+# %% ../nbs/05c_deepfashion.ipynb #00000022
 def read_deepfashion(
     folder:str|Path, # Holds the label files, or their folders
 )->AttributeTable: # Groups texture, fabric, shape, part, style
@@ -269,7 +276,7 @@ def read_deepfashion(
     if path := _find(folder, 'list_bbox.txt', needed=False): items[_COLUMNS] = np.array(_joined(path, index, _box, _BOX))
     return AttributeTable(items, groups)
 
-# %% ../nbs/05c_deepfashion.ipynb #db883967
+# %% ../nbs/05c_deepfashion.ipynb #00000025
 FINE = 'pattern', 'sleeve', 'length', 'neckline', 'fabric', 'fit'
 
 def _six(groups):
@@ -280,7 +287,7 @@ def _six(groups):
         return None if len(words) != 6 or None in labels else labels
     return read, 'six numbers that say which attribute of each group, from 0: at most ' + ', '.join(str(len(t)-1) for t in tables)
 
-# %% ../nbs/05c_deepfashion.ipynb #4afaeff3
+# %% ../nbs/05c_deepfashion.ipynb #00000026
 def _lined(path, names, read, what):
     "What `read` makes of each row of a file that goes line for line with `names`"
     found = []
@@ -299,7 +306,7 @@ def _images(path, head=0):
         index[name] = len(index)
     return index
 
-# %% ../nbs/05c_deepfashion.ipynb #19b93abf
+# %% ../nbs/05c_deepfashion.ipynb #00000027
 def read_fine(
     folder:str|Path, # Holds labels.csv, or train.txt and the files beside it in Anno_fine
 )->AttributeTable: # Six exclusive groups: pattern, sleeve, length, neckline, fabric, fit
@@ -314,7 +321,7 @@ def read_fine(
     else: items = _fine_parts(folder, groups)
     return AttributeTable(items, groups, FINE)
 
-# %% ../nbs/05c_deepfashion.ipynb #ff82c5a3
+# %% ../nbs/05c_deepfashion.ipynb #00000028
 def _fine_parts(folder, groups):
     "The parts of Anno_fine, one behind the other"
     columns, index = {}, {}
@@ -332,7 +339,7 @@ def _fine_parts(folder, groups):
     if boxes: items[_COLUMNS] = np.array(boxes)
     return items.assign(**columns)
 
-# %% ../nbs/05c_deepfashion.ipynb #ebb8e77c
+# %% ../nbs/05c_deepfashion.ipynb #0000002c
 _CALLED = {   # what a look can have -> its coarse and its fine label; '' if it has none, None if it is not drawn for that form
     'striped': ('texture/striped', 'pattern/striped'), 'floral': ('texture/floral', 'pattern/floral'), 'dots': ('texture/dots', None),
     'lattice': (None, 'pattern/lattice'), 'solid': ('', 'pattern/solid'),
@@ -357,7 +364,7 @@ def _named(look, fine):
     has = {_CALLED[v][fine].partition('/')[2] for v in look.values() if v in _CALLED}
     return tuple(a for a in _groups(fine) if a in has)
 
-# %% ../nbs/05c_deepfashion.ipynb #270b84ea
+# %% ../nbs/05c_deepfashion.ipynb #0000002e
 _LOOKS = dict(   # category -> necklines, sleeves, fabrics
     Tee=('crew v scoop boat square', 'short long', 'cotton'), Tank=('crew v scoop square', 'sleeveless', 'cotton knit'), Sweater=('crew v boat turtle', 'long', 'knit'),
     Dress=('crew v scoop boat square', 'sleeveless short long', 'cotton cotton knit denim'), Skirt=('', '', 'cotton denim knit'), Jeans=('', '', 'denim'))
@@ -377,7 +384,7 @@ def _look(rng, fine):
     look['style'] = 'nautical' if marine else 'summer' if look['print'] == 'floral' and look['sleeve'] != 'long' else ''
     return look
 
-# %% ../nbs/05c_deepfashion.ipynb #90b046b4
+# %% ../nbs/05c_deepfashion.ipynb #00000030
 def _oval(y, rx, ry, x=0): return [(x + rx*np.cos(a), y + ry*np.sin(a)) for a in np.linspace(0, 2*np.pi, 24)], 0
 
 def _both(*right): return [*right, *((-x, y) for x,y in right[::-1])], 0
@@ -388,7 +395,7 @@ def _neck(name, more=0.):
     return dict(crew=_oval(.165, .046+m, .034+m), scoop=_oval(.165, .064+m, .092+m), boat=_oval(.172, .108+m, .026+m),
                 v=_both((.056+m, .14), (0, .285+1.7*m)), square=_both((.062+m, .14), (.062+m, .245+m)))[name]
 
-# %% ../nbs/05c_deepfashion.ipynb #9fb4a769
+# %% ../nbs/05c_deepfashion.ipynb #00000031
 def _arms(swing, width, share=1.):
     "Both arms from the shoulder, or a share of them"
     res = []
@@ -399,7 +406,7 @@ def _arms(swing, width, share=1.):
         res.append((path, width))
     return res
 
-# %% ../nbs/05c_deepfashion.ipynb #6d9418c9
+# %% ../nbs/05c_deepfashion.ipynb #00000032
 def _garment(look, swing):
     "(shapes of the garment, opening at the neck)"
     category, shapes, opening = look['category'], [], []
@@ -415,7 +422,7 @@ def _garment(look, swing):
     else: opening.append(_neck(look['neck']))
     return shapes, opening
 
-# %% ../nbs/05c_deepfashion.ipynb #5bf848a4
+# %% ../nbs/05c_deepfashion.ipynb #00000034
 def _rgb(dye): return np.array(colorsys.hsv_to_rgb(*_DYES[dye]), np.float32)
 
 def _print(name, x, y):
@@ -430,7 +437,7 @@ def _print(name, x, y):
     if name == 'dots': return (r < .27)*1.
     return ((r < .25 + .17*np.cos(5*a + row)) & (r > .1))*1.
 
-# %% ../nbs/05c_deepfashion.ipynb #3c8b55b5
+# %% ../nbs/05c_deepfashion.ipynb #00000035
 def _cloth(look, rgb, x, y, rng):
     "(h, w, 3) of the garment's cloth"
     weave = rng.normal(0, .012, x.shape).astype(np.float32)
@@ -439,7 +446,7 @@ def _cloth(look, rgb, x, y, rng):
     cloth = rgb + _print(look['print'], x, y)[..., None]*(_rgb(look['dye2']) - rgb)
     return cloth*(1 + weave[..., None]) + .12*weave[..., None]
 
-# %% ../nbs/05c_deepfashion.ipynb #0fb8c6b0
+# %% ../nbs/05c_deepfashion.ipynb #00000037
 def _draw(size, shapes, at):
     "Coverage 0..1 of shapes, (h, w)"
     scale, left, top = (2*v for v in at)
@@ -454,7 +461,7 @@ def _draw(size, shapes, at):
 
 def _put(photo, cover, colour): photo += cover[..., None]*(colour - photo)
 
-# %% ../nbs/05c_deepfashion.ipynb #59809b6e
+# %% ../nbs/05c_deepfashion.ipynb #0000003a
 def _room(rng, w, h):
     "A wall, a floor and things before them"
     wall = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, .25), rng.uniform(.6, .95)))
@@ -468,7 +475,7 @@ def _room(rng, w, h):
         (draw.rectangle, draw.ellipse)[rng.integers(2)]((x*w, y*h, (x+a)*w, (y+b)*h), fill)
     return np.asarray(things, np.float32)/255
 
-# %% ../nbs/05c_deepfashion.ipynb #a5e17c50
+# %% ../nbs/05c_deepfashion.ipynb #0000003b
 def _person(photo, look, at, swing, rng):
     "Skin, hair and the clothes that are not labelled"
     size, grey = photo.shape[1::-1], lambda: np.full(3, rng.uniform(.12, .9)) + rng.uniform(-.05, .05, 3)
@@ -480,10 +487,10 @@ def _person(photo, look, at, swing, rng):
     _put(photo, _draw(size, body, at), skin)
     _put(photo, _draw(size, [_oval(.078, .042, .056)], at), skin*1.04)
     _put(photo, _draw(size, [_oval(.96, .045, .025, x) for x in (-.065, .065)], at), grey())
-    if _TYPES[look['category']] == 1: _put(photo, _draw(size, _garment(dict(category='Jeans', length='', cut=''), swing)[0], at), grey())
-    if _TYPES[look['category']] == 2: _put(photo, _draw(size, _garment(dict(category='Tee', length='', cut='', sleeve='short', neck='turtle'), swing)[0], at), grey())
+    other = {1: dict(category='Jeans'), 2: dict(category='Tee', sleeve='short', neck='turtle')}.get(_TYPES[look['category']])
+    if other: _put(photo, _draw(size, _garment(dict(length='', cut='') | other, swing)[0], at), grey())
 
-# %% ../nbs/05c_deepfashion.ipynb #f10f4f95
+# %% ../nbs/05c_deepfashion.ipynb #0000003c
 def _wear(photo, look, rgb, at, swing, rng):
     "Put the labelled garment on; its coverage"
     h, w = photo.shape[:2]
@@ -501,7 +508,8 @@ def _photo(look, rgb, size, rng):
     "(photo uint8 (h, w, 3), mask of bool (h, w)) of one product"
     h, w = size, round(.75*size)
     top = _TYPES[look['category']] == 1
-    at = h*rng.uniform(1.25, 1.6) if top else h*rng.uniform(.85, 1.02), w*rng.uniform(.42, .58), h*rng.uniform(-.1, .04) if top else h*rng.uniform(-.04, .03)
+    (low, high), (above, below) = ((1.25, 1.6), (-.1, .04)) if top else ((.85, 1.02), (-.04, .03))
+    at = h*rng.uniform(low, high), w*rng.uniform(.42, .58), h*rng.uniform(above, below)
     swing, photo = rng.uniform(-.01, .045, 2), _room(rng, w, h)
     _person(photo, look, at, swing, rng)
     cover = _wear(photo, look, rgb, at, swing, rng)
@@ -509,14 +517,14 @@ def _photo(look, rgb, size, rng):
     photo = photo*light + rng.normal(0, .012, photo.shape)
     return (photo*255).clip(0, 255).astype(np.uint8), cover > .5
 
-# %% ../nbs/05c_deepfashion.ipynb #4500fc43
+# %% ../nbs/05c_deepfashion.ipynb #0000003e
 def _write_list(path, header, rows):
     "A list file: the number of rows, the column names, the rows of (name, values)"
     width = max(len(n) for n,_ in rows) + 1
     path.parent.mkdir(exist_ok=True)
     path.write_text(f'{len(rows)}\n{header}\n' + ''.join(f'{n:<{width}}{v}\n' for n,v in rows), encoding='utf-8', newline='\n')
 
-# %% ../nbs/05c_deepfashion.ipynb #1e02adb1
+# %% ../nbs/05c_deepfashion.ipynb #0000003f
 def _write_coarse(folder, d, groups):
     "Label files as published; `d` is a table of image names (not paths) and what is known of each"
     numbers, anno = {c: i for i,c in enumerate(_TYPES, 1)}, folder/'Anno'
@@ -528,7 +536,7 @@ def _write_coarse(folder, d, groups):
     _write_list(anno/'list_bbox.txt', 'image_name  x_1  y_1  x_2  y_2', [(n, ' '.join(f'{v:03d}' for v in b)) for n,b in zip(d.image, d[_COLUMNS].to_numpy())])
     _write_list(folder/'Eval'/'list_eval_partition.txt', 'image_name  evaluation_status', list(zip(d.image, d.part)))
 
-# %% ../nbs/05c_deepfashion.ipynb #977945e4
+# %% ../nbs/05c_deepfashion.ipynb #00000040
 def _write_fine(folder, d, groups):
     "Label files of the form Anno_fine"
     anno, number = folder/'Anno_fine', {a: i for g in FINE for i,a in enumerate(b for b,h in groups.items() if h == g)}
@@ -540,7 +548,7 @@ def _write_fine(folder, d, groups):
                  '_bbox': [' '.join(map(str, b)) for b in p[_COLUMNS].to_numpy()], '_cate': [[*_TYPES].index(c)+1 for c in p.category]}
         for end, rows in files.items(): (anno/f'{part}{end}.txt').write_text(''.join(f'{r}\n' for r in rows), encoding='utf-8', newline='\n')
 
-# %% ../nbs/05c_deepfashion.ipynb #26b56fa1
+# %% ../nbs/05c_deepfashion.ipynb #00000041
 def make_deepfashion(
     folder:str|Path, # A new folder
     n:int=240, # Photos, four to a product
@@ -557,7 +565,7 @@ def make_deepfashion(
         d[['image', 'colour']].to_csv(tmp/'colours.csv', index=False, lineterminator='\n')
     return (read_fine if fine else read_deepfashion)(folder)
 
-# %% ../nbs/05c_deepfashion.ipynb #d3a5c2c1
+# %% ../nbs/05c_deepfashion.ipynb #00000042
 def _product(folder, i, seed, size, fine, numbers):
     "Draw and save the photos of product `i`"
     rng = np.random.default_rng((seed, i))

@@ -8,13 +8,13 @@ __all__ = ['METRICS', 'NUMBER_METRICS', 'counts_from_levels', 'expected_level', 
            'bootstrap', 'over_touches', 'compare', 'base_rate', 'most_frequent', 'ratings_array', 'one_person', 'icc',
            'ceiling', 'touch_scores', 'score_table', 'score_dict', 'number_mae', 'r2', 'number_scores']
 
-# %% ../nbs/04_metrics.ipynb #c7198a42
+# %% ../nbs/04_metrics.ipynb #00000003
 import inspect
 from typing import Callable, NamedTuple
 import numpy as np, pandas as pd
 from .core import FabricError, LEVELS, TOUCHES, pick
 
-# %% ../nbs/04_metrics.ipynb #2e714718
+# %% ../nbs/04_metrics.ipynb #00000006
 def _floats(x, what):
     try: return np.asarray(x, dtype=float)
     except (TypeError, ValueError) as e: raise FabricError(f'{what} are not one array of numbers: {e}') from e
@@ -34,7 +34,7 @@ def counts_from_levels(
                           'correct it, or give nan where a fabric was not rated')
     return (x[..., None] == scale).sum(1)
 
-# %% ../nbs/04_metrics.ipynb #6e68de7a
+# %% ../nbs/04_metrics.ipynb #0000000a
 def _chances(probs):
     p = _floats(probs, 'predictions')
     if p.ndim < 2 or p.shape[-1] < 2:
@@ -52,7 +52,7 @@ def _tallies(counts):
     if not np.isfinite(c).all() or (c < 0).any(): raise FabricError('counts hold a nan, an infinite or a negative number; not rated is a row of zeros')
     return c
 
-# %% ../nbs/04_metrics.ipynb #51bd137c
+# %% ../nbs/04_metrics.ipynb #0000000b
 def _rated(probs, counts, weights=None):
     "Checked arrays of one touch without the fabrics nobody rated; each fabric weighs 1 if no weights are given"
     p, c = _chances(probs), _tallies(counts)
@@ -67,7 +67,7 @@ def _rated(probs, counts, weights=None):
 def _mean(x, w):
     with np.errstate(invalid='ignore', divide='ignore'): return w @ x / w.sum(-1)
 
-# %% ../nbs/04_metrics.ipynb #8fdb5b41
+# %% ../nbs/04_metrics.ipynb #0000000e
 def _scale(x): return np.arange(1., x.shape[-1]+1)    # 1..5
 
 def expected_level(
@@ -90,14 +90,14 @@ def consensus(
     c = _tallies(counts)
     with np.errstate(invalid='ignore'): return c @ _scale(c) / c.sum(-1)
 
-# %% ../nbs/04_metrics.ipynb #db8e6e73
+# %% ../nbs/04_metrics.ipynb #0000000f
 def consensus_level(
     counts, # How many people gave each level, (..., 5)
 )->np.ndarray: # (...), whole numbers 1..5; 0 where not rated
     "Mean rating, rounded"
     return np.nan_to_num(np.rint(consensus(counts))).astype(int)
 
-# %% ../nbs/04_metrics.ipynb #dab04f2b
+# %% ../nbs/04_metrics.ipynb #00000012
 def rps(
     probs, # Chance of each level, (n, 5)
     counts, # How many people gave each level, (n, 5)
@@ -108,7 +108,7 @@ def rps(
     F, G = p.cumsum(-1)[:, :-1], (c / c.sum(-1, keepdims=True)).cumsum(-1)[:, :-1]
     return _mean(((F-G)**2 + G*(1-G)).sum(-1), w)
 
-# %% ../nbs/04_metrics.ipynb #1afdc52b
+# %% ../nbs/04_metrics.ipynb #00000017
 def _ranks(x, w):
     "Mean ranks of x (n,) when item i stands w[..., i] times"
     values, at = np.unique(x, return_inverse=True)
@@ -129,11 +129,12 @@ def rank_correlation(
     xy, xx, yy = (np.einsum('...i,...i,...i->...', w, a, b) for a, b in ((x, y), (x, x), (y, y)))
     with np.errstate(invalid='ignore', divide='ignore'): return np.where(xx*yy > 0, xy/np.sqrt(xx*yy), np.nan)[()]
 
-# %% ../nbs/04_metrics.ipynb #dcdf8585
+# %% ../nbs/04_metrics.ipynb #00000019
 def _numbers(x, y, weights=None):
     "Checked pairs of numbers, without those whose truth (y) is nan"
     x, y = _floats(x, 'predictions'), _floats(y, 'true numbers')
-    if x.shape != y.shape or x.ndim != 1: raise FabricError(f'predictions have shape {x.shape} but the truth has shape {y.shape}; both must be (fabrics,)')
+    if x.shape != y.shape or x.ndim != 1:
+        raise FabricError(f'predictions have shape {x.shape} but the truth has shape {y.shape}; both must be (fabrics,)')
     keep = ~np.isnan(y)
     if not keep.any(): raise FabricError(f'none of the {len(y)} fabrics has a true number: all are nan')
     bad = keep & ~np.isfinite(x)
@@ -151,7 +152,7 @@ def spearman(
     p, c, w = _rated(probs, counts, weights)
     return rank_correlation(expected_level(p), consensus(c), w)
 
-# %% ../nbs/04_metrics.ipynb #5cbc31a4
+# %% ../nbs/04_metrics.ipynb #0000001d
 def _kappa(a, b, w, k=len(LEVELS)):
     "Quadratic weighted kappa of levels a and b, (n,) each, out of k"
     cells = np.eye(k*k)[(a-1)*k + b-1]                                    # (n, 25), one per pair of levels
@@ -170,7 +171,7 @@ def qwk(
     p, c, w = _rated(probs, counts, weights)
     return _kappa(predicted_level(p), consensus_level(c), w, p.shape[-1])
 
-# %% ../nbs/04_metrics.ipynb #3ab05d07
+# %% ../nbs/04_metrics.ipynb #0000001f
 def exact(
     probs, # Chance of each level, (n, 5)
     counts, # How many people gave each level, (n, 5)
@@ -189,7 +190,7 @@ def within_one(
     p, c, w = _rated(probs, counts, weights)
     return _mean(abs(predicted_level(p) - consensus_level(c)) <= 1, w)
 
-# %% ../nbs/04_metrics.ipynb #b23fc211
+# %% ../nbs/04_metrics.ipynb #00000021
 def mae(
     probs, # Chance of each level, (n, 5)
     counts, # How many people gave each level, (n, 5)
@@ -199,7 +200,7 @@ def mae(
     p, c, w = _rated(probs, counts, weights)
     return _mean(abs(expected_level(p) - consensus(c)), w)
 
-# %% ../nbs/04_metrics.ipynb #2cc23fb0
+# %% ../nbs/04_metrics.ipynb #00000024
 class Metric(NamedTuple):
     "A score: how it is computed and which way is better"
     fn: Callable # (probs, counts, weights=None) -> float
@@ -213,7 +214,7 @@ METRICS = dict(
     exact=Metric(exact, True),
     within_one=Metric(within_one, True))
 
-# %% ../nbs/04_metrics.ipynb #ce740561
+# %% ../nbs/04_metrics.ipynb #00000027
 def resamples(
     n:int, # Fabrics
     groups=None, # (n,) labels of what is drawn as a whole, e.g. blends; each fabric alone if not given
@@ -234,7 +235,7 @@ def _interval(draws, level=.95):
     ok = draws[~np.isnan(draws)]
     return tuple(np.quantile(ok, [(1-level)/2, (1+level)/2])) if len(ok) > len(draws)/2 else (np.nan, np.nan)
 
-# %% ../nbs/04_metrics.ipynb #fabbbd2a
+# %% ../nbs/04_metrics.ipynb #0000002a
 def bootstrap(
     fn, # Score: of the arrays, and of `weights` if it takes them
     *arrays, # Each (n, ...)
@@ -258,14 +259,14 @@ def over_touches(
     def mean_score(probs, counts, weights=None): return np.mean([fn(p, c, weights) for p, c in _by_touch(probs, counts)], axis=0)
     return mean_score
 
-# %% ../nbs/04_metrics.ipynb #6f7fd4b0
+# %% ../nbs/04_metrics.ipynb #0000002b
 def _by_touch(probs, counts):
     p, c = _chances(probs), _tallies(counts)
     if p.ndim != 3 or p.shape != c.shape:
         raise FabricError(f'predictions have shape {p.shape} and counts {c.shape}; both must be (fabrics, touches, 5)')
     return [(p[:, t], c[:, t]) for t in range(p.shape[1])]
 
-# %% ../nbs/04_metrics.ipynb #4b76f0a9
+# %% ../nbs/04_metrics.ipynb #00000031
 def compare(
     first, # Predictions of one model, (n, 5) or (n, T, 5)
     second, # Predictions of the other
@@ -280,7 +281,7 @@ def compare(
     def gap(a, b, c, weights=None): return sign*(fn(a, c, weights) - fn(b, c, weights))
     return bootstrap(gap, first, second, counts, groups=groups, **kwargs)
 
-# %% ../nbs/04_metrics.ipynb #abd48130
+# %% ../nbs/04_metrics.ipynb #00000034
 def _same(p, n): return np.repeat(p[None], n, axis=0)
 
 def base_rate(
@@ -302,7 +303,7 @@ def most_frequent(
     if not votes.sum(-1).all(): raise FabricError('no training fabric is rated on some touch; the most frequent level needs at least one')
     return _same(np.eye(c.shape[-1])[votes.argmax(-1)], n)
 
-# %% ../nbs/04_metrics.ipynb #2858f53f
+# %% ../nbs/04_metrics.ipynb #00000039
 def ratings_array(
     frame:pd.DataFrame, # One row per answer: fabric, rater and one column per touch
     touches=TOUCHES, # Columns of levels 1..5
@@ -316,7 +317,7 @@ def ratings_array(
     if len(twice): raise FabricError(f'{len(twice)} answers are given twice: the first is rater {twice[rater].iloc[0]!r} on fabric {twice[fabric].iloc[0]!r}')
     return np.stack([frame.pivot(index=fabric, columns=rater, values=t).to_numpy(dtype=float) for t in touches], axis=-1)
 
-# %% ../nbs/04_metrics.ipynb #a7eaf45d
+# %% ../nbs/04_metrics.ipynb #0000003c
 def one_person(
     ratings, # Levels, (n, raters) or (n, raters, T), nan where not rated
     fewest:int=20, # Leave out raters of fewer fabrics than this
@@ -333,7 +334,7 @@ def one_person(
     if not pairs: raise FabricError(f'none of {r.shape[1]} raters rated {fewest} fabrics or more; lower fewest, or this is not one column per person')
     return pairs
 
-# %% ../nbs/04_metrics.ipynb #97bd86d5
+# %% ../nbs/04_metrics.ipynb #0000003f
 def icc(
     ratings, # (n, raters), nan where not rated
 )->float: # At most 1
@@ -348,7 +349,7 @@ def icc(
     rest = ((r - r.mean() - fabric - rater)**2).sum()/((n-1)*(k-1))
     return float((rows-rest) / (rows + (k-1)*rest + k*(cols-rest)/n))
 
-# %% ../nbs/04_metrics.ipynb #e7a4430f
+# %% ../nbs/04_metrics.ipynb #00000042
 def ceiling(
     counts, # How many people gave each level, (n, 5) or (n, T, 5)
     n_draws:int=20, # Times that new answers are drawn
@@ -362,7 +363,7 @@ def ceiling(
     p /= p.sum(-1, keepdims=True)
     return [(p, rng.multinomial(c.sum(-1).astype(int), p)) for _ in range(n_draws)]
 
-# %% ../nbs/04_metrics.ipynb #ab0ab845
+# %% ../nbs/04_metrics.ipynb #00000045
 def _scores(fn, pairs, w):
     "One score per row of w, the mean over pairs; undefined ones are left out"
     pairs = [(p, c) for p, c in pairs if c.any()] or pairs[:1]      # a rater may have left out a whole touch
@@ -385,7 +386,7 @@ def _check_models(models, counts, touches):
     for t in np.flatnonzero(~rated.any(0)): raise FabricError(f'no fabric is rated on {touches[t]!r}; leave that touch out of probs, counts and touches')
     return models, rated
 
-# %% ../nbs/04_metrics.ipynb #b2080f20
+# %% ../nbs/04_metrics.ipynb #00000046
 def touch_scores(
     models:dict, # Name to predictions (n, T, 5), or to a list of pairs (probs, counts)
     counts, # How many people gave each level, (n, T, 5)
@@ -404,7 +405,7 @@ def touch_scores(
             rows.append(_row('mean', name, metric, x.mean(0), rated.any(1).sum()))
     return pd.DataFrame(rows)
 
-# %% ../nbs/04_metrics.ipynb #7eb090b8
+# %% ../nbs/04_metrics.ipynb #00000047
 def _cell(v, lo, hi, digits):
     v, lo, hi = (f'{round(x, digits)+0.:.{digits}f}' for x in (v, lo, hi))       # + 0. makes -0 a plain 0
     return '-' if v == 'nan' else v if lo == 'nan' or lo == hi else f'{v} [{lo}, {hi}]'
@@ -423,7 +424,7 @@ def score_table(
     order = text.sort_values(index, key=lambda c: c.map({v: i for i, v in enumerate(c.unique())}), kind='stable').set_index(index).index.unique()
     return table.reindex(order).rename_axis(columns=None)
 
-# %% ../nbs/04_metrics.ipynb #cbf128a8
+# %% ../nbs/04_metrics.ipynb #0000004b
 def score_dict(
     scores:pd.DataFrame, # From `touch_scores` or `number_scores`
 )->dict: # touch -> model -> metric -> value, and metric_interval -> [low, high]; None where undefined
@@ -434,7 +435,7 @@ def score_dict(
         tree.setdefault(r.touch, {}).setdefault(r.model, {}).update({r.metric: value, f'{r.metric}_interval': ends})
     return tree
 
-# %% ../nbs/04_metrics.ipynb #505cd21d
+# %% ../nbs/04_metrics.ipynb #00000050
 def number_mae(
     pred, # (n,)
     truth, # (n,), nan where not measured
@@ -457,7 +458,7 @@ def r2(
 
 NUMBER_METRICS = dict(spearman=Metric(rank_correlation, True), mae=Metric(number_mae, False), r2=Metric(r2, True))
 
-# %% ../nbs/04_metrics.ipynb #30bc881a
+# %% ../nbs/04_metrics.ipynb #00000052
 def number_scores(
     models:dict, # Name to predicted numbers (n,)
     truth, # (n,), nan where not measured

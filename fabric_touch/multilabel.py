@@ -6,14 +6,14 @@
 __all__ = ['PUBLISHED', 'top_k_recall', 'group_recall', 'attribute_scores', 'plot_attribute_scores', 'tune_thresholds',
            'frequency', 'summary', 'table_of', 'exclusive_scores']
 
-# %% ../nbs/05b_multilabel.ipynb #0d1eb0ca
+# %% ../nbs/05b_multilabel.ipynb #00000003
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from scipy.sparse import csr_array
 from .core import FabricError, pick
 from .plots import GREY, INK, PALETTE
 from .metrics import _interval, _row, resamples, score_table
 
-# %% ../nbs/05b_multilabel.ipynb #7a4ff390
+# %% ../nbs/05b_multilabel.ipynb #00000009
 def _numbers(x, what):
     try: x = np.asarray(x)
     except ValueError as e: raise FabricError(f'{what} are not one array of numbers: {e}') from e
@@ -26,7 +26,8 @@ def _labels(y):
     bad = (y != 0) & (y != 1)
     if bad.any():
         row, column = np.argwhere(bad)[0]
-        raise FabricError(f'{bad.sum()} labels are not 0 or 1: the first is {y[row, column]:g}, of photo number {row} in column {column}; write no as 0 (files with -1 and 1: labels > 0)')
+        raise FabricError(f'{bad.sum()} labels are not 0 or 1: the first is {y[row, column]:g}, of photo number {row} in column {column}; '
+                          'write no as 0 (files with -1 and 1: labels > 0)')
     return y.astype(bool)
 
 def _checked(scores, y):
@@ -37,7 +38,7 @@ def _checked(scores, y):
     if not t.any(): raise FabricError(f'none of the {len(t)} photos has a label: all are 0, so there is nothing to score against')
     return s if s.dtype.kind == 'f' else s.astype(float), t
 
-# %% ../nbs/05b_multilabel.ipynb #9ba4b354
+# %% ../nbs/05b_multilabel.ipynb #0000000c
 def _blocks(n, size=4096): return [slice(i, i+size) for i in range(0, n, size)]
 
 def _matches(scores, y, ks):
@@ -53,7 +54,7 @@ def _matches(scores, y, ks):
             out[j, rows] = (above & t).sum(1) + room*(at & t).sum(1)
     return out
 
-# %% ../nbs/05b_multilabel.ipynb #cca02f93
+# %% ../nbs/05b_multilabel.ipynb #0000000d
 def top_k_recall(
     scores, # (n, k)
     y, # 0 or 1, (n, k)
@@ -67,7 +68,7 @@ def top_k_recall(
     hit, true = _matches(s, t, [k])[0], t.sum(1)
     return float(hit.sum()/true.sum() if average == 'micro' else (hit/np.maximum(true, 1))[true > 0].mean())
 
-# %% ../nbs/05b_multilabel.ipynb #fb069f4a
+# %% ../nbs/05b_multilabel.ipynb #00000011
 def _columns(groups, k):
     "Group -> its column numbers"
     if not isinstance(groups, dict): raise FabricError(f'groups must be a dict attribute -> group in the order of the columns, got {type(groups).__name__}')
@@ -90,7 +91,7 @@ def _recalls(scores, y, w, ks):
     hits = dict(zip(ok, _matches(scores, y, ok))) if ok else {}
     return {k: _ratio(w @ hits[k], w @ y.sum(1)) if k in hits else np.full(len(w), np.nan) for k in ks}
 
-# %% ../nbs/05b_multilabel.ipynb #6692263e
+# %% ../nbs/05b_multilabel.ipynb #00000012
 def group_recall(
     scores, # (n, k)
     y, # 0 or 1, (n, k)
@@ -110,14 +111,14 @@ def group_recall(
             rows.append(dict(group=group, k=k, recall=x[0], lo=lo, hi=hi, chance=chance, ceiling=ceiling, n=int((true > 0).sum())))
     return pd.DataFrame(rows)
 
-# %% ../nbs/05b_multilabel.ipynb #057e773b
+# %% ../nbs/05b_multilabel.ipynb #00000016
 _SOURCES = {'FashionNet': 'Liu, Luo, Qiu, Wang & Tang, DeepFashion, CVPR 2016',
             'Liu & Lu': 'Liu & Lu, Deep Fashion Analysis with Feature Map Upsampling and Landmark-driven Attention, ECCV Workshops 2018'}
 PUBLISHED = pd.DataFrame([dict(model=m, group=g, k=k, recall=r, source=_SOURCES[m]) for m, g, *both in (      # top 3, top 5
     ('FashionNet', 'fabric', .393, .498), ('FashionNet', 'part', .441, .540), ('FashionNet', 'all', .455, .546),
     ('Liu & Lu', 'fabric', .432, .535), ('Liu & Lu', 'part', .470, .574), ('Liu & Lu', 'all', .547, .637), ('Liu & Lu', 'category', .912, .961)) for k, r in zip((3, 5), both)])
 
-# %% ../nbs/05b_multilabel.ipynb #2a66d6f4
+# %% ../nbs/05b_multilabel.ipynb #00000019
 def _ranked(scores, y, size=32):
     "By blocks of attributes: columns; order of falling score, scores, labels and ends of equal runs, each (columns, n)"
     for columns in _blocks(y.shape[1], size):
@@ -144,7 +145,7 @@ def _aps(scores, y, w):
     w = np.ascontiguousarray(w.T)
     return np.stack([_average_precision(*r, w) for _, order, _, hit, end in _ranked(scores, y) for r in zip(order, hit, end)])
 
-# %% ../nbs/05b_multilabel.ipynb #678854a1
+# %% ../nbs/05b_multilabel.ipynb #0000001b
 def _cuts(thresholds, k):
     x = _numbers(thresholds, 'thresholds').astype(float)
     if x.shape not in ((), (k,)) or np.isnan(x).any(): raise FabricError(f'thresholds have shape {x.shape} or hold a nan; give one number, or one for each of the {k} attributes')
@@ -165,7 +166,7 @@ def attribute_scores(
     return pd.DataFrame(dict(attribute=names, support=true, precision=_ratio(tp, yes), recall=_ratio(tp, true), f1=_ratio(2*tp, yes+true),
                              ap=_aps(s, t, np.ones((1, len(t))))[:, 0], threshold=np.broadcast_to(cut, len(names))))
 
-# %% ../nbs/05b_multilabel.ipynb #b39f7dae
+# %% ../nbs/05b_multilabel.ipynb #0000001e
 def plot_attribute_scores(
     table:pd.DataFrame, # From `attribute_scores`
     metric:str='f1', # precision, recall, f1 or ap
@@ -182,15 +183,20 @@ def plot_attribute_scores(
     ax.set(xscale='log', xmargin=.25, xlabel='photos that have it', ylabel=dict(f1='F1', ap='average precision').get(metric, metric), ylim=(-.04, 1.04))
     ax.xaxis.set_major_formatter('{x:g}')
     ax.spines[['top', 'right']].set_visible(False)
-    names = []
-    for name, x, value in rows[ends][['attribute', 'support', metric]].itertuples(index=False):
-        y = max([value, *(b+.07 for a, b in names if .4 < a/x < 2.5)])               # clear of the names below
-        names.append((x, y))
-        ax.annotate(name, (x, value), (x*1.35, y), va='center', fontsize=8, color=INK, zorder=3,
-                    arrowprops=dict(arrowstyle='-', lw=.6, color=PALETTE[0], shrinkA=0, relpos=(0, .5)))
+    _name_dots(ax, rows[ends][['attribute', 'support', metric]].itertuples(index=False))
     return ax
 
-# %% ../nbs/05b_multilabel.ipynb #f08ec8f7
+# %% ../nbs/05b_multilabel.ipynb #0000001f
+def _name_dots(ax, dots):
+    "Names beside dots (name, x, y), from the lowest up, each clear of the names below"
+    places = []
+    for name, x, value in dots:
+        y = max([value, *(b+.07 for a, b in places if .4 < a/x < 2.5)])
+        places.append((x, y))
+        ax.annotate(name, (x, value), (x*1.35, y), va='center', fontsize=8, color=INK, zorder=3,
+                    arrowprops=dict(arrowstyle='-', lw=.6, color=PALETTE[0], shrinkA=0, relpos=(0, .5)))
+
+# %% ../nbs/05b_multilabel.ipynb #00000022
 def tune_thresholds(
     scores, # (n, k), of the validation part
     y, # 0 or 1, (n, k)
@@ -209,7 +215,7 @@ def tune_thresholds(
         best[columns] = np.where(middle > below, middle, above)                      # neighbouring floats have no middle
     return np.where(t.sum(0) >= max(min_support, 1), best, default)
 
-# %% ../nbs/05b_multilabel.ipynb #520eca5f
+# %% ../nbs/05b_multilabel.ipynb #00000027
 def _counts(pred, y, w):
     "Right yeses, yeses said and yeses true, of each attribute under each row of weights: three of (resamples, k)"
     totals = np.zeros((3, len(w), y.shape[1]))
@@ -228,7 +234,7 @@ def _summary(scores, y, thresholds, w, ks=(3, 5)):
     return dict(macro_f1=_mean_defined(f1), micro_f1=_ratio(2*tp.sum(1), (yes+true).sum(1)), mAP=_mean_defined(ap),
                 **{f'top{k}_recall': x for k, x in _recalls(scores, y, w, ks).items()}, plain_accuracy=1 - (yes+true-2*tp).mean(1)/size[:, 0])
 
-# %% ../nbs/05b_multilabel.ipynb #4eb23ede
+# %% ../nbs/05b_multilabel.ipynb #00000028
 def frequency(
     train_y, # 0 or 1, (m, k), of the training part
     n:int, # Photos to predict
@@ -254,7 +260,7 @@ def _table(draws, notes, versus):
         rows += [{'group': g, **_row(g, m, x, v, 0), **notes[g]} for m, d in models.items() for x, v in d.items()]
     return pd.DataFrame(rows).drop(columns='touch')
 
-# %% ../nbs/05b_multilabel.ipynb #3dbe1043
+# %% ../nbs/05b_multilabel.ipynb #00000029
 def summary(
     models, # Name -> scores (n, k); or one model's scores
     y, # 0 or 1, (n, k)
@@ -273,7 +279,7 @@ def summary(
     draws = {m: _summary(s, t, _cuts(cuts.get(m, .5), t.shape[1]), w) for m, s in named.items()}
     return _table({'all': draws}, {'all': dict(n=len(t))}, versus)
 
-# %% ../nbs/05b_multilabel.ipynb #8bd92f15
+# %% ../nbs/05b_multilabel.ipynb #0000002a
 def table_of(
     scores:pd.DataFrame, # From `summary` or `exclusive_scores`
     metric:str=None, # One metric: models x groups; all of them if not given: (group, model) x metrics
@@ -282,13 +288,14 @@ def table_of(
     "Scores for reading"
     return score_table(scores.rename(columns=dict(group='touch')), metric, digits).rename_axis(index=dict(touch='group'))
 
-# %% ../nbs/05b_multilabel.ipynb #a92c58f1
+# %% ../nbs/05b_multilabel.ipynb #00000031
 def _choice(y, groups, group):
     "Column numbers of a group, its labels (n, classes) and the photos that have one"
     columns = pick(_columns(groups, y.shape[1]), group, 'group')
     own = y[:, columns]
     for i in np.flatnonzero(own.sum(1) > 1):
-        raise FabricError(f'photo number {i} has {int(own[i].sum())} labels of the exclusive group {group!r}: {", ".join(list(groups)[c] for c in np.array(columns)[own[i]])}; '
+        names = ', '.join(list(groups)[c] for c in np.array(columns)[own[i]])
+        raise FabricError(f'photo number {i} has {int(own[i].sum())} labels of the exclusive group {group!r}: {names}; '
                           'keep one, or do not name the group as exclusive')
     if not own.any(): raise FabricError(f'no photo has a label of the group {group!r}; leave it out of exclusive')
     return columns, own, own.any(1)
@@ -300,6 +307,7 @@ def _constant(train_y, n, groups, group):
     own = _choice(t, groups, group)[1]
     return np.broadcast_to(np.arange(own.shape[1]) == own.sum(0).argmax(), (n, own.shape[1]))
 
+# %% ../nbs/05b_multilabel.ipynb #00000032
 def _best(scores):
     "The best-scored class of each photo as 0 and 1; equal ones share it"
     top = scores == scores.max(1, keepdims=True)
@@ -310,7 +318,7 @@ def _chosen(pred, own, w):
     tp, yes, true = _counts(pred, own, w)
     return dict(accuracy=_ratio(tp.sum(1), true.sum(1)), balanced_accuracy=_mean_defined(_ratio(tp, true)), macro_f1=_mean_defined(_ratio(2*tp, yes+true)))
 
-# %% ../nbs/05b_multilabel.ipynb #ba223559
+# %% ../nbs/05b_multilabel.ipynb #00000033
 def _exclusive(named, y, groups, exclusive, train_y, w):
     "Group -> model -> metric -> draws, with the mean over groups last; group -> what stands beside them"
     draws, notes, some = {}, {}, np.zeros(len(y), bool)
@@ -329,7 +337,7 @@ def _exclusive(named, y, groups, exclusive, train_y, w):
         draws['mean'] = {m: {x: np.mean([d[m][x] for d in draws.values()], axis=0) for x in first} for m, first in draws[g].items()}
     return draws, notes
 
-# %% ../nbs/05b_multilabel.ipynb #1727adc6
+# %% ../nbs/05b_multilabel.ipynb #00000034
 def exclusive_scores(
     probs, # (n, k), or a dict model -> (n, k)
     y, # 0 or 1, (n, k)

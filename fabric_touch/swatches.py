@@ -7,7 +7,7 @@ __all__ = ['STRUCTURES', 'PATTERNS', 'FIELD', 'Surface', 'MIXES', 'FIBRE_TABLE',
            'draw_swatch', 'make_blends', 'Fibre', 'TouchRule', 'photo_part', 'blend_part', 'true_feel', 'rate',
            'level_probs', 'Swatches', 'make_swatches', 'structure_grid']
 
-# %% ../nbs/02_swatches.ipynb #ac09b5c5
+# %% ../nbs/02_swatches.ipynb #00000003
 import colorsys, math, textwrap
 from collections import namedtuple
 from dataclasses import dataclass, fields
@@ -20,9 +20,9 @@ from scipy import ndimage
 from scipy.special import ndtr, ndtri
 from fastcore.basics import patch
 from .core import FabricError, LEVELS, paced, pick, TOUCHES, whole_folder
-from .blends import FIBRES, blend_from_vector, blend_vector, format_blend
+from .blends import FIBRES, blend_from_vector, format_blend
 
-# %% ../nbs/02_swatches.ipynb #026861f5
+# %% ../nbs/02_swatches.ipynb #00000006
 @dataclass(frozen=True)
 class Structure:
     "One way of making cloth"
@@ -43,7 +43,7 @@ STRUCTURES = dict(
     corduroy=Structure('pile',  .08, {'cut':1},              (1.00, 3.00), (.4, 1.3), 4),
     terry   =Structure('pile',  .08, {'loop':1},             ( .45,  .80), (.6, 2.5), 8))
 
-# %% ../nbs/02_swatches.ipynb #1bed520f
+# %% ../nbs/02_swatches.ipynb #00000009
 _PURPOSE = ('structure', 'pixels', 'blend', 'ratings', 'panel')
 
 def _rng(purpose, seed, i=0):
@@ -59,7 +59,7 @@ def _whole(what, x, low, high=None):
 
 def _numbers(n, seed, start): return range(_whole('start', start, 0), start + _whole('n', n, 1)), _whole('seed', seed, 0)
 
-# %% ../nbs/02_swatches.ipynb #bb8d3dc3
+# %% ../nbs/02_swatches.ipynb #0000000c
 _DRAWN = ('structure repeat spacing weft cover twist irregularity hairiness pile sheen hue shade tint hue2 tint2 pattern motif light lamp turn '
           'tilt_x tilt_y fold zoom blur slant').split()
 PATTERNS = dict(none=.50, heather=.14, stripes=.13, checks=.13, print=.05, dots=.05)
@@ -78,7 +78,7 @@ def _dye(hue, shade, tint):
              (hue*7 % 1, .25+.5*shade, .35+.5*tint))
     return '#%02x%02x%02x' % tuple(int(255*x + .5) for x in colorsys.hsv_to_rgb(h, s, v))
 
-# %% ../nbs/02_swatches.ipynb #bed14794
+# %% ../nbs/02_swatches.ipynb #0000000e
 def _yarns(u, d):
     "The columns that follow from yarn and machine; `u` holds uniform numbers, `d` what is known so far"
     rows = [STRUCTURES[s] for s in d.structure]
@@ -105,7 +105,7 @@ def _taking(u, d):
     d['fold'], d['zoom'], d['blur'] = np.where(d.structure == 'satin', .3 + u.fold, .9*u.fold**2), _span(u.zoom, .95, 1.05), _span(u.blur**2, .35, .9)
     d['slant'] = np.where(u.slant < .5, -1, 1)
 
-# %% ../nbs/02_swatches.ipynb #3968f5b2
+# %% ../nbs/02_swatches.ipynb #0000000f
 def draw_structures(
     n:int=1000, # How many fabrics
     seed:int=0, # Any whole number from 0
@@ -121,7 +121,7 @@ def draw_structures(
     _yarns(u, d); _taking(u, d)
     return d
 
-# %% ../nbs/02_swatches.ipynb #59616019
+# %% ../nbs/02_swatches.ipynb #00000012
 @lru_cache(64)
 def _bumps(n, k):
     "(n,k) weights that spread k values smoothly over n pixels"
@@ -141,7 +141,7 @@ def _along(rng, yarn, place, step):
     at, z = yarn*z.shape[1] + k, z.ravel()
     return z.take(at) + (z.take(at+1) - z.take(at))*t
 
-# %% ../nbs/02_swatches.ipynb #bceafa69
+# %% ../nbs/02_swatches.ipynb #00000015
 Surface = namedtuple('Surface', 'height tone warp weft top', defaults=(None, None, None))
 
 def _lay(s, r, rng):
@@ -155,7 +155,7 @@ def _lay(s, r, rng):
     c, n = (f32(FIELD*s.zoom*f(math.radians(s.turn))) for f in (math.cos, math.sin))
     return c*x - n*y + 100, n*x + c*y + 100, fold
 
-# %% ../nbs/02_swatches.ipynb #c70a46cc
+# %% ../nbs/02_swatches.ipynb #00000017
 def _weave(s):
     "The weave's matrix (k,k): is warp yarn i over weft yarn j?"
     if s.structure == 'plain': return np.eye(2)
@@ -171,7 +171,7 @@ def _tube(s, a, along, fat):
     ripple = np.sin(f32(2*math.pi)*(along*f32(.45/s.yarn) + a*f32(.12 + s.twist/60)))
     return np.sqrt(np.maximum(1 - a*a, 0))*(f32(.5) + f32(.25*s.irregularity)*fat + f32(.045)*ripple)
 
-# %% ../nbs/02_swatches.ipynb #e9047757
+# %% ../nbs/02_swatches.ipynb #00000018
 def _system(s, weave, across, along, rng):
     "One of the two yarn systems: height, yarn number, thick and thin; `across` and `along` are (mm, spacing)"
     (x, p), (y, q) = across, along
@@ -193,7 +193,7 @@ def _woven(s, u, v, rng):
     top = h1 >= h2
     return Surface(np.where(top, h1, h2), f32(.05)*np.where(top, fat1, fat2), i, j, top)
 
-# %% ../nbs/02_swatches.ipynb #4ea5829d
+# %% ../nbs/02_swatches.ipynb #0000001b
 def _legs(s, x, y, wale, rng):
     "The V of a loop: x across the wale (-.5..5), y in courses"
     m = np.abs(x)*2
@@ -204,6 +204,7 @@ def _legs(s, x, y, wale, rng):
     h = f32(s.yarn)*(2*_tube(s, a, m*f32(s.spacing), fat) - f32(.55)*(2*m - 1)**2)
     return np.where(np.abs(a) < 1, h, f32(-.7*s.yarn)), j, f32(.05)*fat
 
+# %% ../nbs/02_swatches.ipynb #0000001c
 def _knit(s, u, v, rng):
     "Jersey"
     c = u*f32(1/s.spacing); i = np.floor(c).astype(np.int32)
@@ -222,7 +223,7 @@ def _rib(s, u, v, rng):
     wave = np.tanh(f32(2.2)*np.sin(c*f32(math.pi/s.float)))
     return Surface(np.where(wave > 0, face, back) + f32(1.1*s.yarn*s.float**.5)*wave, tone, i, j)
 
-# %% ../nbs/02_swatches.ipynb #c216e6e1
+# %% ../nbs/02_swatches.ipynb #0000001e
 def _walk(start, angle, curl, length, steps):
     "Paths x, y (n,steps) of n strokes from `start` (n,2); the heading turns by `curl` on the way"
     t = np.linspace(0, 1, steps, dtype=f32)
@@ -238,7 +239,7 @@ def _mark(x, y, value, r):
     value = np.broadcast_to(value, x.shape)[ok]
     return (np.bincount(at, w, r*r).astype(f32).reshape(r, r) for w in (None, value))
 
-# %% ../nbs/02_swatches.ipynb #0adff11a
+# %% ../nbs/02_swatches.ipynb #0000001f
 def _fleece(s, u, v, rng):
     "Fibres in tufts"
     r = len(u); px = r/FIELD
@@ -254,7 +255,7 @@ def _fleece(s, u, v, rng):
     hair = ndimage.gaussian_filter(total, .7)/(ndimage.gaussian_filter(count, .7) + f32(.15))
     return Surface(f32(.10 + .05*s.pile)*hair + f32(.08 + .16*s.pile)*(tuft - f32(.5)*np.abs(swirl)), f32(.22)*hair)
 
-# %% ../nbs/02_swatches.ipynb #ec77a9c0
+# %% ../nbs/02_swatches.ipynb #00000020
 def _corduroy(s, u, v, rng):
     "Rows of cut pile"
     r = len(u)
@@ -266,7 +267,7 @@ def _corduroy(s, u, v, rng):
     h = f32(.55*s.pile*min(1, s.spacing/1.6))*cord + f32(.02 + .015*s.pile)*fur + f32(.03)*tuft*cord
     return Surface(h, f32(.07)*fur, i)
 
-# %% ../nbs/02_swatches.ipynb #8bf1c1af
+# %% ../nbs/02_swatches.ipynb #00000021
 def _loops(s, r, rng):
     "Paths x, y and heights z of terry loops"
     px, step = r/FIELD, .62*s.spacing*r/FIELD
@@ -279,6 +280,7 @@ def _loops(s, r, rng):
     a, b = np.cos(t)*size*f32(.55), np.sin(t)*size*lean
     return x + a*np.cos(turn) - b*np.sin(turn), y + a*np.sin(turn) + b*np.cos(turn), np.sin(t) + f32(.5)*rise
 
+# %% ../nbs/02_swatches.ipynb #00000022
 def _terry(s, u, v, rng):
     "Standing loops: each path thickened to a yarn, the highest one seen"
     r = len(u); x, y, z = _loops(s, r, rng)
@@ -294,7 +296,7 @@ def _terry(s, u, v, rng):
 
 _DRAW = dict(plain=_woven, twill=_woven, satin=_woven, jersey=_knit, rib=_rib, fleece=_fleece, corduroy=_corduroy, terry=_terry)
 
-# %% ../nbs/02_swatches.ipynb #ae6d64ab
+# %% ../nbs/02_swatches.ipynb #00000025
 def _band(place, yarn, spacing, motif):
     "1 where a stripe of `motif` mm runs; whole yarns where there are yarns"
     if yarn is not None: place = (yarn + f32(.5))*f32(spacing)
@@ -317,7 +319,7 @@ def _second(s, u, v, surface, rng):
     if s.kind == 'woven': return np.where(surface.top, a, b if s.pattern == 'checks' else 0)
     return (a + b)/2 if s.pattern == 'checks' else b if s.kind == 'knit' else a
 
-# %% ../nbs/02_swatches.ipynb #db4feceb
+# %% ../nbs/02_swatches.ipynb #00000027
 def _shine(s, surface, fold):
     "Diffuse and mirror-like light on the surface"
     r = len(fold); px = r/FIELD; flat = .75/(1 + 1.2*(s.structure == 'satin'))
@@ -344,7 +346,7 @@ def _hairs(s, r, rng):
     count, _ = _mark(*_walk(start, f32(2*math.pi)*angle, curl, f32(.9*px)*(f32(.4) + length), int(2*px)), f32(1), r)
     return np.minimum(f32(.9)*ndimage.gaussian_filter(np.minimum(count, 1.5), .6), .8)
 
-# %% ../nbs/02_swatches.ipynb #9c015279
+# %% ../nbs/02_swatches.ipynb #00000029
 def _linear(dye): return (np.array([int(dye[k:k+2], 16) for k in (1, 3, 5)])/255)**2.2
 
 def draw_swatch(
@@ -370,7 +372,7 @@ def _photo(s, planes, rng):
     x = np.clip(x*f32(1.06)/(1 + f32(.14)*x), 0, 1)**f32(1/2.2) + f32(.01)*rng.standard_normal(x.shape, dtype=f32)
     return (np.clip(x, 0, 1)*255 + f32(.5)).astype(np.uint8)
 
-# %% ../nbs/02_swatches.ipynb #3db9891d
+# %% ../nbs/02_swatches.ipynb #0000002c
 _MIXES = '''8 cotton, 9 polyester, 2 nylon, 1.5 linen, 1.8 wool, 1.5 rayon, 1.2 acrylic, .8 acetate, .8 tencel, .4 modal, 8 cotton polyester, 9 polyester spandex,
 7 cotton spandex, 6 nylon spandex, 3 rayon nylon, 2.5 rayon polyester, 2.5 cotton linen, 1.5 linen rayon, 2.5 wool polyester, 2.5 wool acrylic, 2 wool nylon,
 2.5 acrylic polyester, 1.5 acrylic cotton, 1.5 modal cotton, 1.2 tencel cotton, 1.5 tencel linen, 2 modal spandex, 1.5 rayon spandex, 1.5 acetate polyester,
@@ -392,7 +394,7 @@ def _share(fibre, main, u, many):
     share = max(5, step*round(_span(u[0], 10, {2:50, 3:35, 4:25}[many])/step))
     return max(3, share - int(1 + 4*u[2]*5/3)) if u[2] < .15 else share
 
-# %% ../nbs/02_swatches.ipynb #33bd13db
+# %% ../nbs/02_swatches.ipynb #0000002d
 def _one_blend(seed, i):
     "The blend of swatch `i` in whole per cent"
     u = _rng('blend', seed, i).random(10); chances = np.array([c for c,_ in MIXES])
@@ -411,7 +413,7 @@ def make_blends(
     which, seed = _numbers(n, seed, start)
     return (np.stack([_one_blend(seed, i) for i in which])/100).astype(f32)
 
-# %% ../nbs/02_swatches.ipynb #1e385467
+# %% ../nbs/02_swatches.ipynb #00000030
 @dataclass(frozen=True)
 class Fibre:
     "What the touch rules need to know of a fibre; approximate"
@@ -437,7 +439,7 @@ FIBRE_TABLE = dict(
     tencel      =Fibre( 9.0, 1.3, 1.50, .55, .19,  14),
     acetate     =Fibre( 3.6, 3.0, 1.32, .58, .18,  28))
 
-# %% ../nbs/02_swatches.ipynb #eb0d1273
+# %% ../nbs/02_swatches.ipynb #00000033
 _F = {x.name: np.array([getattr(FIBRE_TABLE[f], x.name) for f in FIBRES]) for x in fields(Fibre)}
 
 def _blend_rules(b):
@@ -449,7 +451,7 @@ def _blend_rules(b):
     flex = .9*(1 - np.exp(-e/.06)) + .54*np.log1p(b @ (_F['extension']*(_F['elastic'] == 0))/8)
     return np.stack([soft, smooth, thick, flex], 1)
 
-# %% ../nbs/02_swatches.ipynb #762a8e6f
+# %% ../nbs/02_swatches.ipynb #00000036
 def _thick_rule(d): return np.log(d.yarn*np.select([d.kind == 'woven', d.structure == 'rib', d.kind == 'knit'], [2, 4, 2.2], 2.) + d.pile)
 
 def _smooth_rule(d):
@@ -472,7 +474,7 @@ def _flex_rule(d):
 
 def _photo_rules(d): return np.stack([_soft_rule(d), _smooth_rule(d), _thick_rule(d), _flex_rule(d)], 1)
 
-# %% ../nbs/02_swatches.ipynb #6cd0bfed
+# %% ../nbs/02_swatches.ipynb #00000039
 @dataclass(frozen=True)
 class TouchRule:
     "How one touch comes about and how people rate it"
@@ -492,7 +494,7 @@ TOUCH_RULES = dict(
 
 def _rule(name): return np.array([getattr(TOUCH_RULES[t], name) for t in TOUCHES])
 
-# %% ../nbs/02_swatches.ipynb #f44d01c9
+# %% ../nbs/02_swatches.ipynb #0000003a
 def photo_part(
     structure:pd.DataFrame, # Rows of `draw_structures`
 )->np.ndarray: # (n,4), mean 0 and standard deviation 1 over many fabrics
@@ -515,13 +517,14 @@ def true_feel(
     w = _rule('photo')
     return _rule('mean') + _rule('spread')*(np.sqrt(w)*photo + np.sqrt(1 - w)*blend)
 
-# %% ../nbs/02_swatches.ipynb #15a1048d
+# %% ../nbs/02_swatches.ipynb #0000003d
 def _panel(raters, seed):
     "(raters,4) biases in standard deviations: mean 0, and spread 1 if there are two or more"
     x = ndtri((np.arange(raters) + .5)/raters)
     rng = _rng('panel', seed)
     return np.stack([rng.permutation(x/max(x.std(), 1e-9)) for _ in TOUCHES], 1)
 
+# %% ../nbs/02_swatches.ipynb #0000003e
 def rate(
     truth:np.ndarray, # (n,4) from `true_feel`
     raters:int=21, # Size of the panel
@@ -543,7 +546,7 @@ def level_probs(
     edge = np.zeros(truth.shape + (1,))
     return np.diff(np.concatenate([edge, below, edge + 1], -1)).astype(np.float32)
 
-# %% ../nbs/02_swatches.ipynb #66c84671
+# %% ../nbs/02_swatches.ipynb #00000045
 @dataclass
 class Swatches:
     "Generated fabrics, n of them, with what raters said and what is true"
@@ -570,7 +573,7 @@ class Swatches:
         kinds, which = np.unique(self.blends, axis=0, return_inverse=True)
         return np.array([format_blend(blend_from_vector(b)) for b in kinds], dtype=object)[which.reshape(-1)]
 
-# %% ../nbs/02_swatches.ipynb #82bef86e
+# %% ../nbs/02_swatches.ipynb #00000046
 def make_swatches(
     n:int=1000, # How many fabrics
     size:int=96, # Pixels a side, 32 to 1024
@@ -590,7 +593,7 @@ def make_swatches(
     for k,s in enumerate(paced(rows, progress)): images[k] = draw_swatch(s, size, seed)
     return Swatches(images, blends, rate(truth, raters, seed, start), photo, blend, truth, level_probs(truth), structure)
 
-# %% ../nbs/02_swatches.ipynb #151c048d
+# %% ../nbs/02_swatches.ipynb #0000004c
 @patch
 def table(self:Swatches,
     kind:str='fabric', # 'fabric' or 'ratings'
@@ -603,7 +606,7 @@ def table(self:Swatches,
     d = d.loc[d.index.repeat(rows)].reset_index(drop=True).assign(rater=np.tile(np.arange(1, rows + 1), len(self)))
     return d.assign(**dict(zip(TOUCHES, self.ratings.reshape(-1, len(TOUCHES)).T)))
 
-# %% ../nbs/02_swatches.ipynb #2533915c
+# %% ../nbs/02_swatches.ipynb #0000004d
 @patch
 def write(self:Swatches,
     folder:str|Path, # Where images/ and fabrics.csv shall be
@@ -620,7 +623,7 @@ def write(self:Swatches,
         table.to_csv(tmp/'fabrics.csv', index=False)
     return folder/'fabrics.csv'
 
-# %% ../nbs/02_swatches.ipynb #490756f1
+# %% ../nbs/02_swatches.ipynb #00000051
 def structure_grid(
     columns:int=5, # Fabrics of each structure
     size:int=128, # Pixels a side of each photo

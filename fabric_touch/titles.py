@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['CATEGORIES', 'ACCESSORIES', 'read_title', 'category_of']
 
-# %% ../nbs/01a_titles.ipynb #33e6a06e
+# %% ../nbs/01a_titles.ipynb #00000003
 import re, unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 from .core import FabricError
 
-# %% ../nbs/01a_titles.ipynb #4c95969b
+# %% ../nbs/01a_titles.ipynb #00000006
 CATEGORIES = tuple('''shirt top sweater cardigan jacket vest pants shorts skirt coat dress jumpsuit cape glasses hat headwear tie glove watch
     belt leg_warmer tights sock shoe bag scarf umbrella underwear swimwear nightwear jewellery'''.split())
 
-# %% ../nbs/01a_titles.ipynb #82fa918c
+# %% ../nbs/01a_titles.ipynb #00000009
 _WORDS = '''
 shirt en: shirt, blouse, ~button down, ~button up, ~flannel, overshirt, dress shirt, aloha shirt
 shirt ko: 셔츠, 셔쓰, 샤츠, 블라우스, =남방, 체크남방, 청남방, 린넨남방, 반팔남방, 긴팔남방, 와이셔츠, 드레스셔츠, 드레스 셔츠
@@ -40,7 +40,7 @@ cardigan ja: カーディガン, =カーデ
 cardigan es: cardigan, ~rebeca
 '''
 
-# %% ../nbs/01a_titles.ipynb #0e610dac
+# %% ../nbs/01a_titles.ipynb #0000000a
 _WORDS += '''
 jacket en: jacket, blazer, ~bomber, anorak, windbreaker, windcheater, blouson, bolero, sport coat, sportcoat, suit jacket, hooded jacket
 jacket ko: 자켓, 재킷, 쟈켓, 자켙, 점퍼, 잠바, 블레이저, 블루종, 바람막이, 아노락, 윈드브레이커, 모자켓, 야상, 볼레로, 무스탕, ~패딩, 가죽자켓
@@ -62,7 +62,7 @@ shorts ja: ショートパンツ, ハーフパンツ, 短パン, 半ズボン, �
 shorts es: pantalon corto, pantalones cortos, pantaloncillo, pantaloneta, pantalon vaquero corto, pantalones vaqueros cortos, shorts, ~short, bermuda, pantalon bermuda
 '''
 
-# %% ../nbs/01a_titles.ipynb #6225c131
+# %% ../nbs/01a_titles.ipynb #0000000b
 _WORDS += '''
 skirt en: skirt, miniskirt, sarong, tutu, kilt
 skirt ko: 스커트, 치마, 미니스커트, 롱치마
@@ -84,7 +84,7 @@ jumpsuit ja: ジャンプスーツ, オールインワン, サロペット, オ�
 jumpsuit es: ~mono, enterizo, enterito, peto, pelele, ~ranita, mameluco, mono largo, mono corto, mono vaquero
 '''
 
-# %% ../nbs/01a_titles.ipynb #7c28d3d7
+# %% ../nbs/01a_titles.ipynb #0000000c
 _WORDS += '''
 cape en: cape, cloak, poncho, capelet
 cape ko: =케이프, 판초, 망토, 판쵸
@@ -98,6 +98,10 @@ hat en: hat, cap, beanie, beret, fedora, bonnet, snapback, sunhat, bucket hat, t
 hat ko: 모자, =비니, 털비니, 베레모, 페도라, 볼캡, 야구모자, 버킷햇, 벙거지, 스냅백, 밀짚모자, 털모자, 썬캡, 군밤모자, =캡, =햇
 hat ja: 帽子, ハット, キャップ, ニット帽, ベレー帽, ニットキャップ, バケットハット, バケハ, 麦わら帽, キャスケット, サンバイザー, ビーニー
 hat es: gorra, gorro, sombrero, boina, visera, ~pamela
+'''
+
+# %% ../nbs/01a_titles.ipynb #0000000d
+_WORDS += '''
 headwear en: headband, head band, headwear, hairband, hair band, head covering, hair accessory, hair accessories, hair clip, hairclip, scrunchie, tiara, turban, headpiece
 headwear en: bandana, hijab, hair tie
 headwear ko: 머리띠, 헤어밴드, 헤어핀, 머리핀, 머리끈, 곱창밴드, 스크런치, 터번, 두건, 반다나, 헤어끈, 집게핀
@@ -113,7 +117,7 @@ glove ja: 手袋, グローブ, ミトン
 glove es: guante, mitones, manoplas
 '''
 
-# %% ../nbs/01a_titles.ipynb #931b66f8
+# %% ../nbs/01a_titles.ipynb #0000000e
 _WORDS += '''
 watch en: watch, wristwatch, wrist watch, smartwatch
 watch ko: 시계, 손목시계, 스마트워치
@@ -137,7 +141,7 @@ sock ja: 靴下, ソックス, 足袋, フットカバー
 sock es: calcetin, soquete, tobilleras
 '''
 
-# %% ../nbs/01a_titles.ipynb #0ecefc1e
+# %% ../nbs/01a_titles.ipynb #0000000f
 _WORDS += '''
 shoe en: shoe, footwear, boot, bootie, sneaker, trainers, sandal, heels, high heel, stiletto, ~pumps, ~flats, ~wedges, loafer, clog, moccasin, espadrille, slipper
 shoe en: flip flop, brogue, oxfords, oxford shoe, ballerinas, ballet flat, ~mules, ~slides, slip ons, slip on, ~high tops, slingback, plimsoll, wellies, mary janes, crocs
@@ -164,7 +168,7 @@ umbrella ja: 傘, 日傘, 雨傘, 折りたたみ傘, パラソル
 umbrella es: paraguas, sombrilla
 '''
 
-# %% ../nbs/01a_titles.ipynb #ae0b5e49
+# %% ../nbs/01a_titles.ipynb #00000010
 _WORDS += '''
 underwear en: underwear, bra, bralette, panty, panties, knickers, briefs, boxers, boxer briefs, boxer shorts, boxer trunks, thong, g string, lingerie, underpants, corset
 underwear en: brassiere, ~intimate, petticoat, shapewear, long johns, sports bra, ~thermals, boxer brief
@@ -190,7 +194,7 @@ jewellery ja: ネックレス, ブレスレット, ピアス, イヤリング, �
 jewellery es: joya, joyeria, ~collar, pulsera, ~pendientes, anillo, broche, aretes, brazalete, gargantilla, gemelos, tobillera, zarcillos
 '''
 
-# %% ../nbs/01a_titles.ipynb #7097acaa
+# %% ../nbs/01a_titles.ipynb #00000011
 _WORDS += '''
 jacket+pants en: suit, tuxedo, tracksuit, track suit, pantsuit, pant suit, pants suit, trouser suit, jogging suit, shell suit, sweatsuit
 jacket+pants ko: 정장, 수트, 슈트, 양복, 턱시도, 트레이닝복, 추리닝, 츄리닝
@@ -206,7 +210,7 @@ sweater+cardigan ja: アンサンブルニット
 sweater+cardigan es: twinset
 '''
 
-# %% ../nbs/01a_titles.ipynb #5ed26f32
+# %% ../nbs/01a_titles.ipynb #00000013
 _WORDS += '''
 thing en: hanger, apron, cleaning kit, repair kit, care kit, rack, organizer, organiser, mannequin, sewing pattern, shoelace, shoe lace, shoe tree, shoe horn, keyring
 thing en: key ring, keychain, insole, coffee mug, action figure, watch strap, watch band, bag strap, bra strap, glasses chain, bag chain, belt buckle, collar stay
@@ -226,7 +230,7 @@ part ja: 生地, =ブランケット, 毛布, =タオル, カーテン, 布地, 
 part ja: スプレー, 修理
 '''
 
-# %% ../nbs/01a_titles.ipynb #55e81b93
+# %% ../nbs/01a_titles.ipynb #00000014
 _WORDS += '''
 for en: for, to fit, to go with, matches, match, to wear under, to wear over, wear under, wear over, underneath, to match
 for es: para
@@ -244,7 +248,7 @@ with_ ko: 포함, 세트포함
 with_ es: incluido, incluidos, incluida, incluidas
 '''
 
-# %% ../nbs/01a_titles.ipynb #2ce47a7f
+# %% ../nbs/01a_titles.ipynb #00000015
 _WORDS += '''
 without en: without, w/o, excluding, excl, excludes, minus, with built in, with attached, with inner, with detachable, with removable, built in, does not include
 without en: doesn t include, not including, free gift
@@ -271,7 +275,7 @@ spanish es: de, del, la, las, los, el, mujer, hombre, niña, niño, dama, caball
 spanish es: larga, plata, oro, piel, cuero, lana, algodon organico, lino, seda, negro, negra, blanco, blanca, azul, rojo, roja, verde, gris
 '''
 
-# %% ../nbs/01a_titles.ipynb #5659cbf1
+# %% ../nbs/01a_titles.ipynb #00000017
 _WORDS += '''
 none en: tie dye, tie dyed, tie front, tie waist, tie neck, tie back, tie side, tie up, tie detail, tie hem, self tie, front tie, waist tie, tie closure, zip tie
 none en: cable tie, tie shoulder, tie wrap
@@ -285,6 +289,10 @@ none en: green belt
 none en: without sleeves, without hood, without pockets, without lining, without wires, without laces, tea bag, tea bags, sleeping bag, air bag, bean bag, trash bag
 none en: garbage bag, bin bag, punching bag, vacuum bag, garment bag, laundry bag, ziplock bag, bag in box, wine glasses, drinking glasses, shot glasses
 none en: magnifying glasses
+'''
+
+# %% ../nbs/01a_titles.ipynb #00000018
+_WORDS += '''
 none en: baby sling, jean paul, tommy jeans, calvin klein jeans, pepe jeans, armani jeans, versace jeans, fish tank, water tank, think tank, gas tank, septic tank
 none en: tank truck, life jacket, book jacket, dust jacket, jacket potato, water jacket, life vest, bulletproof vest, golf tee, horse halter, halter neck, halterneck
 none en: wind sock, christmas stocking, polo neck, polo ralph lauren, polo club, potato wedges, water pumps, breast pumps, horse polo, water polo, new jersey, jersey city
@@ -299,7 +307,7 @@ none es: reloj de cocina, bata de cola, malla de acero, polo norte, polo sur, po
 none es: body milk, body lotion, copa menstrual
 '''
 
-# %% ../nbs/01a_titles.ipynb #263acc7e
+# %% ../nbs/01a_titles.ipynb #00000019
 _WORDS += '''
 none ko: 빈티지, 파티, 뷰티, 밀크티, 스코트, 스코틀랜드, 슈트라우스, 모자이크, 모자라, 모자란, 모자람, 모자수, 네모자수, 바지락, 바지선, 바지사장, 이바지, 치마살
 none ko: 치마양지, 김치마요, 참치마요, 기저귀바지, 막바지
@@ -313,6 +321,10 @@ none ko: 캡슐, 캡틴, 카세트, 헤드세트, 힐링, 업힐, 시뮬레이�
 none ko: 베스트 셀러, 베스트아이템, 베스트 아이템, 베스트 상품, 유니트, 니트릴
 none ko: 슈트케이스, 수트케이스, 클러치디스크, 클러치 디스크, 글러브박스, 글러브 박스, 이스케이프, 케이프타운, 케이프 타운, 디벨로퍼, 부츠컷, 점퍼케이블, 점퍼선
 none ko: 원피스카드, 대량양산
+'''
+
+# %% ../nbs/01a_titles.ipynb #0000001a
+_WORDS += '''
 none ja: パンツァー, コートジボワール, テニスコート, バスケットコート, エスコート, トップコート, ベースコート, コートヤード, フットサルコート, フードコート, アドレス
 none ja: コードレス, エンドレス, ヘッドレスト, ドレスデン, ドレスコード, ドレスアップ, ドレスルーム
 none ja: 双眼鏡, 虫眼鏡, 色眼鏡, 掛け時計, 壁時計, 置き時計, 置時計, 掛時計, 目覚まし時計, 柱時計, 砂時計, 日時計, 鳩時計, 時計回り, 時計台, 体内時計, 傘下, 落下傘
@@ -327,7 +339,7 @@ none ja: アプローチ, パーソナルトレーナー, ドッグトレーナ�
 none ja: スプリング, 鍵リング, モニタリング
 '''
 
-# %% ../nbs/01a_titles.ipynb #b76d875e
+# %% ../nbs/01a_titles.ipynb #0000001c
 _ACCENTS = re.compile('[\u0300-\u0302\u0304-\u036f\u200b-\u200f\u2060\ufe0f\ufeff\u00ad]')  # all but the tilde of ñ, and signs of no width
 
 def _fold(text):
@@ -337,7 +349,7 @@ def _fold(text):
     text = re.sub(r'(?<!\w)w/(o?)(?= |[a-z]{3})', lambda m: 'without ' if m[1] else 'with ', text)
     return re.sub(r'[^\S\n]+', ' ', text).strip()
 
-# %% ../nbs/01a_titles.ipynb #b03c6b45
+# %% ../nbs/01a_titles.ipynb #0000001f
 _ROW = re.compile(r'^([\w+]+) (en|ko|ja|es): (.+)$', re.M)
 
 class _Word(NamedTuple):
@@ -354,7 +366,7 @@ def _words(text):
         for word in row.split(', '):
             yield _fold(word.lstrip('~=')), lang, _Word('wear' if wear else name, tuple(name.split('+')) if wear else (), '~' in word, '=' in word)
 
-# %% ../nbs/01a_titles.ipynb #e2ff678c
+# %% ../nbs/01a_titles.ipynb #00000023
 _BORDERS = {k: f'(?<![{k}])%s(?![{k}])' for k in ('a-z0-9ß-ɏ', '가-힣', 'ァ-ヺー', '一-鿿')}   # a word that stands alone in its script
 
 def _alone(word): return next(p for k,p in _BORDERS.items() if re.match(f'[{k}]', word)) % re.escape(word)
@@ -369,7 +381,7 @@ def _lexicon():
     other = '|'.join(_alone(w) if what.whole else re.escape(w) for w in ordered for lang,what in words[w].items() if lang in ('ko', 'ja'))
     return words, re.compile(_BORDERS['a-z0-9ß-ɏ'] % f'(?P<latin>{latin})(?:e?s)?' + f'|(?P<other>{other})|{_SIGNS}')
 
-# %% ../nbs/01a_titles.ipynb #dd0a94ad
+# %% ../nbs/01a_titles.ipynb #00000025
 _SIGNS = r'(?P<comma>[,、])|(?P<and>[/&·・×])|(?P<open>[(\[{<«「『【〔〈《])|(?P<cut>[+|;:!?)\]}>»」』】〕〉》•●■◆★☆▶※~\n]|(?<= )[-–—](?= )|[.。](?= |$))'
 
 _GARMENTS = 'wear', 'thing', 'part'
@@ -392,12 +404,13 @@ def _token(m, langs, lang):
     if what.kind == 'none' or foreign and (what.weak or what.kind not in _GARMENTS): return None
     return _Token(what.kind, what.categories, what.weak, m.start(), m.end())
 
-# %% ../nbs/01a_titles.ipynb #be4cff59
+# %% ../nbs/01a_titles.ipynb #00000028
 ACCESSORIES = frozenset('glasses hat headwear tie glove watch belt leg_warmer sock bag scarf umbrella underwear jewellery'.split())
 _GAP = re.compile('[ (\\[【]{0,2}|[은는이가도을를はがもを] ?')   # what may stand between a garment and a word about it
 
 def _extra(token): return token.kind == 'wear' and {*token.categories} <= ACCESSORIES
 
+# %% ../nbs/01a_titles.ipynb #00000029
 def _after(tokens, text):
     "Drop what a word behind it makes no item: 벨트 없는, ズボン用, belt not included"
     left = []
@@ -420,7 +433,7 @@ def _take(left, kind, following):
     if kind == 'for_' and following and following[0].kind in _GARMENTS:   # 정장 바지용 벨트
         while left and left[-1].kind == 'wear': left.pop()
 
-# %% ../nbs/01a_titles.ipynb #daf72266
+# %% ../nbs/01a_titles.ipynb #0000002c
 def _scope(tokens, i, said, match):
     "What a word makes of the garments behind it: 'for', 'with', 'without' or None"
     t, following = tokens[i], tokens[i+1:i+2]
@@ -437,7 +450,7 @@ def _goes_on(scope, sign, taken):
     "Does a scope reach over a sign? a belt for jeans, trousers and skirts; a dress with belt and scarf"
     return sign == 'and' and (taken or scope == 'with') or sign == 'comma' and scope == 'for' and taken
 
-# %% ../nbs/01a_titles.ipynb #510ddbe5
+# %% ../nbs/01a_titles.ipynb #0000002d
 def _phrases(tokens):
     "What is left of each phrase, with the sign that opens it"
     phrases, scope, fresh, taken, match, said = [('cut', [])], None, True, False, False, False
@@ -454,7 +467,7 @@ def _phrases(tokens):
         elif t.kind == 'match': match = True
     return phrases
 
-# %% ../nbs/01a_titles.ipynb #865dbfd1
+# %% ../nbs/01a_titles.ipynb #00000030
 _SUITS, _PIECES = frozenset(('swimwear', 'nightwear')), frozenset('shirt top pants shorts skirt dress'.split())
 
 def _sift(words):
@@ -464,7 +477,7 @@ def _sift(words):
     suit = any(_SUITS & {*w.categories} for w in words)
     return [w for w in words if not (suit and w.categories and _PIECES >= {*w.categories})]
 
-# %% ../nbs/01a_titles.ipynb #c1db2a02
+# %% ../nbs/01a_titles.ipynb #00000031
 def _worn(phrases, first, every):
     "The garments that each phrase is about"
     found, some = [], False
@@ -486,7 +499,7 @@ def _forget(found, sign):
         sign, found[k] = found[k][0], (found[k][0], [])
     return []
 
-# %% ../nbs/01a_titles.ipynb #03d01d3d
+# %% ../nbs/01a_titles.ipynb #00000034
 def read_title(
     title:str, # A shop title in English, Korean, Japanese or Spanish
 )->tuple: # Categories in the order they stand in the title, each once; () if there are none
@@ -497,7 +510,7 @@ def read_title(
     every = any(t.kind == 'set' for t in tokens)
     return tuple(dict.fromkeys(c for w in _worn(_phrases(_after(tokens, text)), spanish, every) for c in w.categories))
 
-# %% ../nbs/01a_titles.ipynb #42e33177
+# %% ../nbs/01a_titles.ipynb #0000003d
 def category_of(
     label:str, # What a detector calls a thing, in any of the four languages
 )->str|None: # One of `CATEGORIES`; None for other things, and for a label of several
