@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['calibration_error', 'chance_error', 'class_scores', 'class_score_table', 'class_report', 'report_text',
-           'plot_class_confusion', 'plot_reliability', 'plot_mistakes', 'write_report']
+           'plot_class_confusion', 'plot_reliability', 'plot_mistakes', 'csv_bytes', 'write_report']
 
-# %% ../nbs/05f_classes.ipynb #95867306
+# %% ../nbs/05f_classes.ipynb #00000003
 import os, re, textwrap, unicodedata, warnings
 from collections import Counter
 from functools import lru_cache
@@ -20,7 +20,7 @@ from .metrics import score_table
 from .multilabel import _chosen, _matches, _numbers, _ratio, _table, _weights
 from .plots import GREY, INK, PALE, PALETTE, _axes, save_figure
 
-# %% ../nbs/05f_classes.ipynb #ccef1327
+# %% ../nbs/05f_classes.ipynb #0000000a
 def _class_names(classes):
     names = tuple(classes) if hasattr(classes, '__iter__') and not isinstance(classes, str) else ()
     if len(names) < 2 or not all(isinstance(c, str) and c for c in names): raise FabricError(f'classes are {repr(classes)[:200]}; give two names or more, in the order of the columns')
@@ -35,7 +35,7 @@ def _class_numbers(y, k, what='labels'):
     if bad.any(): raise FabricError(f'{bad.sum()} of {len(y)} {what} are no class: the first is {y[bad][0]}, of photo number {bad.argmax()}; {k} classes have the numbers 0 to {k-1}')
     return y.astype(np.intp)
 
-# %% ../nbs/05f_classes.ipynb #30899eb4
+# %% ../nbs/05f_classes.ipynb #0000000b
 def _chances(probs, n=None, k=None, what='probabilities'):
     "Checked chances of n photos and k classes, as many as there are if not given"
     p = _numbers(probs, what)
@@ -54,7 +54,7 @@ def _checked(y, probs, classes=None):
     y = _class_numbers(y, len(names))
     return y, _chances(probs, len(y), len(names)), names
 
-# %% ../nbs/05f_classes.ipynb #f4962374
+# %% ../nbs/05f_classes.ipynb #0000000e
 def _bin(conf, n_bins=15):
     "Number of each chance's bin of equal width, which holds its upper edge, as in the paper"
     if n_bins not in range(1, 10**4): raise FabricError(f'n_bins is {n_bins}; give a whole number from 1 to 9999')
@@ -77,7 +77,7 @@ def calibration_error(
     y, p, _ = _checked(y, probs)
     return float(_ece(*_top(y, p), np.ones((1, len(y))), n_bins)[0])
 
-# %% ../nbs/05f_classes.ipynb #09b940c7
+# %% ../nbs/05f_classes.ipynb #0000000f
 def chance_error(
     probs, # (n, k)
     n_bins:int=15, # Of equal width
@@ -89,7 +89,7 @@ def chance_error(
     at = _bin(conf, n_bins)
     return float(np.quantile([abs(np.bincount(at, (rng.random(len(at)) < conf) - conf)).sum()/len(at) for _ in range(n_draws)], .95))
 
-# %% ../nbs/05f_classes.ipynb #84b85659
+# %% ../nbs/05f_classes.ipynb #00000012
 _SURE = np.finfo(float).eps
 
 def _class_draws(y, p, w):
@@ -111,13 +111,13 @@ def _baselines(train_y, n, k):
         rows = dict(most_frequent=np.eye(k)[seen.argmax()], base_rate=seen/seen.sum()) | rows
     return {name: np.broadcast_to(row, (n, k)) for name, row in rows.items()}
 
-# %% ../nbs/05f_classes.ipynb #803d21d0
+# %% ../nbs/05f_classes.ipynb #00000013
 def _photo_weights(n, clusters, n_boot=500, seed=0):
     if clusters is not None and len(clusters) != n: raise FabricError(f'{len(clusters)} clusters for {n} photos; give each photo the label of its cluster')
     alone = n if clusters is None else len(pd.unique(np.asarray(clusters)))
     return (_weights(n, clusters, n_boot, seed) if alone > 1 else np.ones((1, n))).astype(np.float32)      # whole numbers: exact
 
-# %% ../nbs/05f_classes.ipynb #9abfb3a8
+# %% ../nbs/05f_classes.ipynb #00000014
 def class_scores(
     models, # Name -> probabilities (n, k); or one model's
     y, # Class numbers, (n,)
@@ -136,7 +136,7 @@ def class_scores(
     w = _photo_weights(len(y), clusters, **kwargs)
     return _table({'all': {m: _class_draws(y, p, w) for m, p in all_probs.items()}}, {'all': dict(n=len(y))}, versus).drop(columns='group')
 
-# %% ../nbs/05f_classes.ipynb #6a806f45
+# %% ../nbs/05f_classes.ipynb #00000015
 def class_score_table(
     scores:pd.DataFrame, # From `class_scores`
     digits:int=3, # After the point
@@ -144,7 +144,7 @@ def class_score_table(
     "Scores for reading"
     return score_table(scores.assign(touch='all'), digits=digits).droplevel(0)
 
-# %% ../nbs/05f_classes.ipynb #956e615c
+# %% ../nbs/05f_classes.ipynb #00000019
 def _wilson(hits, n, z=1.959964):
     "The 95 % interval of shares, nan where n is 0"
     hits, n = np.asarray(hits, float), np.asarray(n, float)
@@ -167,7 +167,7 @@ def class_report(
     return pd.DataFrame({'class': names, 'precision': precision, 'recall': recall, 'lo': lo, 'hi': hi, 'f1': f1, 'support': support,
                          'taken_for': [names[j] if t else '' for j, t in zip(most, times)], 'times': times})
 
-# %% ../nbs/05f_classes.ipynb #1e8a9c3a
+# %% ../nbs/05f_classes.ipynb #0000001c
 def _plain(name, longest=32):
     "A name fit for a line: composed letters, no control characters, its middle left out if too long"
     name = ''.join(c if c.isprintable() else repr(c)[1:-1] for c in unicodedata.normalize('NFC', name))
@@ -190,7 +190,7 @@ def report_text(
     parts.append(f'95 % intervals in brackets. The ece of honest chances stays below {chance_error(p):.3f} on these {len(y)} photos.\n')
     return '\n'.join([title + '\n']*bool(title) + parts)
 
-# %% ../nbs/05f_classes.ipynb #9b10b063
+# %% ../nbs/05f_classes.ipynb #0000001f
 @lru_cache(1000)
 def _letters(file):
     "The letters that a font file has"
@@ -210,7 +210,7 @@ def _writable(text):
     families, missing = _fonts(text)
     return ''.join(ascii(c)[1:-1] if ord(c) in missing else c for c in text), families
 
-# %% ../nbs/05f_classes.ipynb #f7bed36e
+# %% ../nbs/05f_classes.ipynb #00000020
 def _latin(name): return ''.join(unicodedata.name(c).rsplit(' ', 1)[1].lower() if '가' <= c <= '힣' else c for c in name)
 
 def _labels(names):
@@ -223,7 +223,7 @@ def _labels(names):
     def short(i, c): return f'#{i} {_latin(c)}' if not missing & set(map(ord, _latin(c))) else f'#{i}'
     return [short(i, c) if gone or twice[c] > 1 else c for i, (c, gone) in enumerate(zip(plain, lost))], families
 
-# %% ../nbs/05f_classes.ipynb #871e8d8e
+# %% ../nbs/05f_classes.ipynb #00000023
 def _most_confused(table, limit=200, most=100):
     "The classes to draw: all, or those with the most mistakes"
     if len(table) <= limit: return np.arange(len(table))
@@ -241,7 +241,7 @@ def _write_counts(ax, table, share, cell):
     for i, j in np.argwhere(table) if size >= 5 else ():
         if .62*size*len(str(table[i, j])) < .95*cell: ax.text(j, i, table[i, j], ha='center', va='center', fontsize=size, color='white' if i == j and share[i, j] > .6 else INK)
 
-# %% ../nbs/05f_classes.ipynb #34b1c0e6
+# %% ../nbs/05f_classes.ipynb #00000024
 def _name_ticks(ax, labels, families, cell):
     "Names at both axes; only some of them where the rows are too narrow for all"
     step = max(1, int(np.ceil(8/cell)))
@@ -253,7 +253,7 @@ def _name_ticks(ax, labels, families, cell):
     ax.grid(which='minor', color=PALE, lw=.4); ax.tick_params(which='minor', length=0)
     ax.spines[:].set_visible(False)
 
-# %% ../nbs/05f_classes.ipynb #31bfad6d
+# %% ../nbs/05f_classes.ipynb #00000025
 def plot_class_confusion(
     y, # Class numbers, (n,)
     pred, # Class numbers of the answers, (n,)
@@ -279,7 +279,7 @@ def plot_class_confusion(
     ax.set(xlabel='answer' + ' (#: number in report.csv)'*any(c[0] == '#' for c in labels), ylabel='true class')
     return ax
 
-# %% ../nbs/05f_classes.ipynb #e3fb6488
+# %% ../nbs/05f_classes.ipynb #0000002b
 def plot_reliability(
     y, # Class numbers, (n,)
     probs, # (n, k)
@@ -304,7 +304,7 @@ def plot_reliability(
     low.set(xlim=(0, 1.01), xlabel='chance of the answer', ylabel='photos')
     return ax
 
-# %% ../nbs/05f_classes.ipynb #c9d23120
+# %% ../nbs/05f_classes.ipynb #0000002e
 def _tile(ax, image, size=224):
     "A photo, or why there is none"
     ax.set(xticks=[], yticks=[])
@@ -321,7 +321,7 @@ def _say(text):
     ax.set_axis_off(); ax.text(.5, .5, text, ha='center', va='center', color=INK)
     return fig
 
-# %% ../nbs/05f_classes.ipynb #f50b3ec6
+# %% ../nbs/05f_classes.ipynb #0000002f
 def plot_mistakes(
     images, # n photos: files, PIL images or uint8 arrays (h, w, 3)
     y, # Class numbers, (n,)
@@ -347,9 +347,12 @@ def plot_mistakes(
     fig.suptitle('true class → answer and its chance', fontsize=8, color=GREY)
     return fig
 
-# %% ../nbs/05f_classes.ipynb #73f38e73
-def _csv(table, index=None):
-    "A table as bytes whose cells no spreadsheet runs"
+# %% ../nbs/05f_classes.ipynb #00000032
+def csv_bytes(
+    table:pd.DataFrame, # Numbers and texts
+    index:str=None, # Name of the column that the index becomes; left out if not given
+)->bytes: # UTF-8
+    "A table as CSV whose cells no spreadsheet runs"
     def safe(v): return "'" + v if isinstance(v, str) and v[:1] in tuple("=+-@\t\r\n'＝＋－＠") else v
     texts = {c: table[c].astype(object).map(safe) for c in table.select_dtypes(exclude='number')}
     return table.assign(**texts).to_csv(index=index is not None, index_label=index, float_format='%.6g', lineterminator='\n').encode('utf-8', 'backslashreplace')
@@ -359,11 +362,11 @@ def _prediction_table(files, y, p, names):
     table = pd.DataFrame(dict(file=list(map(str, files)), true=[names[i] for i in y], predicted=[names[i] for i in said], probability=p.max(1)))
     return table if len(names) > 100 else pd.concat([table, pd.DataFrame(p, columns=[f'p {c}' for c in names])], axis=1)
 
-# %% ../nbs/05f_classes.ipynb #ba10a265
+# %% ../nbs/05f_classes.ipynb #00000033
 def _report_parts(files, y, p, names, scores, title):
     "File name -> bytes, or a figure"
-    return {'report.txt': report_text(y, p, names, scores, title).encode('utf-8', 'backslashreplace'), 'report.csv': _csv(class_report(y, p, names), 'number'),
-            'scores.csv': _csv(scores), 'predictions.csv': _csv(_prediction_table(files, y, p, names)),
+    return {'report.txt': report_text(y, p, names, scores, title).encode('utf-8', 'backslashreplace'), 'report.csv': csv_bytes(class_report(y, p, names), 'number'),
+            'scores.csv': csv_bytes(scores), 'predictions.csv': csv_bytes(_prediction_table(files, y, p, names)),
             'confusion.png': plot_class_confusion(y, p.argmax(1), names, title=title).figure,
             'reliability.png': plot_reliability(y, p).figure, 'mistakes.png': plot_mistakes(files, y, p, names)}
 
@@ -371,7 +374,7 @@ def _save_part(path, part):
     if not isinstance(part, bytes): return save_figure(part, path, dpi=100)
     with whole_file(path) as tmp: tmp.write_bytes(part)
 
-# %% ../nbs/05f_classes.ipynb #ee87bdbe
+# %% ../nbs/05f_classes.ipynb #00000034
 def write_report(
     folder:str|Path, # Where; made if it is not there
     files, # n paths of the photos
