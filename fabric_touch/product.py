@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERSION', 'STAGES', 'STATES', 'CROPS', 'PRODUCT_SCHEMA', 'LEAST', 'ProductModels', 'rle', 'mask_from_rle', 'Product',
-           'cloth_box', 'describe_product', 'read_page', 'read_product']
+           'cloth_box', 'model_cards', 'describe_product', 'read_page', 'read_product']
 
 # %% ../nbs/40_product.ipynb #00000003
 import json, re
@@ -86,7 +86,7 @@ _garment = _all(photo=_whole, category=_null(_text), label=_text, score=_share, 
     attributes=_null(_map(_list(_all(name=_text, prob=_share)))), colours=_null(_list(_all(name=_text, ko=_text, share=_share, hex=_text))))
 _touch = dict(anyOf=[_all(value=dict(type='number')), _all(level=_level, expected=dict(type='number')),
                      _all(level=_level, expected=dict(type='number'), sure=dict(type='boolean'), probs=_list(_share), interval=_list(_level))])
-_failure = _all(stage=_one(STAGES), photo=_null(_whole), garment=_null(_whole), error=_text, why=_text)
+_failure = _all(stage=_one((*STAGES, 'page')), photo=_null(_whole), garment=_null(_whole), error=_text, why=_text)
 
 PRODUCT_SCHEMA = {'$schema': 'https://json-schema.org/draft/2020-12/schema', 'title': 'fabric_touch product', 'description': f'What one shop page tells, version {VERSION}'} | _all(
     kind=dict(const='product'), version=dict(const=VERSION),
@@ -254,7 +254,9 @@ def _blend(label):
     return b, dict(text=format_blend(b), part=b.part, shares=dict(b), notes=list(b.notes), parts=parts)
 
 # %% ../nbs/40_product.ipynb #00000023
-def _cards(models):
+def model_cards(
+    models:ProductModels, # What is asked
+)->list: # Of dicts: stage, name, card
     "The card of each model"
     res = []
     for stage,m in (('attributes', models.attributes), ('touch', models.touch)):
@@ -287,7 +289,7 @@ def describe_product(
     touches, views = None, []
     if models.touch is not None: touches, views = work.attempt('touch', _touch, _views(work, rows, photos, garments), blend, models.touch) or (None, [])
     record = dict(kind='product', version=VERSION, input=dict(title=title, label=label_text), photos=list(rows), categories=list(categories), garments=[r for r,_ in made],
-                  blend=told, touches=touches, views=views, models=_cards(models), stages=work.states(), failures=work.failures)
+                  blend=told, touches=touches, views=views, models=model_cards(models), stages=work.states(), failures=work.failures)
     return Product(record, photos, [c for _,c in made])
 
 # %% ../nbs/40_product.ipynb #00000035
