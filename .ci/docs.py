@@ -6,14 +6,16 @@
 Says every fault it finds and exits 1 if there is one:
 - a saved notebook with an error output, a cell option that is no YAML, never executed, above 400 kB, with a figure that has no `#| fig-alt:` or `alt`, or with an absolute
   path of somebody's machine in an output;
-- a relative link or picture that leads nowhere, in a notebook or in README, CONTRIBUTING and CHANGELOG;
-- a notebook that the sidebar of _quarto.yml does not list, or an entry there without a notebook;
+- a relative link, a picture or a section (`x.ipynb#the-weave`) that leads nowhere, in a notebook, in a table that it prints, or in README, CONTRIBUTING and CHANGELOG;
+- a first cell that says more than title and summary, of which nbdev makes the page's head and drops the rest;
+- two notebooks that make one page: nbdev leaves numbers out, so 34_cloth and 55_cloth are both cloth.html, and one would be lost;
+- a notebook that the sidebar of _quarto.yml does not list, an entry there without a notebook, or a file that it names and that is not there;
 - a notebook that nbdev cannot process for the site (its exported cells and imports are run for the API tables), or that mixes imports with
   other code, which would run then too;
 - anything of this that changes the checkout.
 """
-import json, os, re, subprocess, sys, traceback, warnings
-from pathlib import Path
+import functools, json, os, re, subprocess, sys, traceback, warnings
+from collections import Counter
 import yaml
 import readme
 
@@ -21,6 +23,7 @@ ROOT = readme.ROOT
 NBS = ROOT/'nbs'
 PAGES = ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')
 MAX_BYTES = 400_000
+BARE = re.compile(r'<(?:matplotlib|Axes|Figure|function|built-in)\b|<[\w.]+ (?:object )?at 0x')
 HOME_PATH = re.compile(r'(?<![\w.:/~-])(?:file://)?(?:/(?:work|tmp|root|home|Users|mnt|opt|var|workspace|content)/[\w.-]|[A-Z]:\\+Users\\)')
 
 
@@ -52,6 +55,7 @@ def output_faults(cell):
         if m := HOME_PATH.search(said(o)): yield f'an absolute path in an output: …{said(o)[m.start():m.end() + 40].splitlines()[0]}…'
         figure = any(k.startswith('image/') for k in o.get('data', {}))
         if figure and not readme.flags(cell['source']).get('fig-alt'): yield 'a figure without a "#| fig-alt:" line'
+        if BARE.match(said(o)) and len(o.get('data', {})) == 1: yield f'an output that only names an object, end its line with a semicolon or pass: {said(o)[:60]}'
 
 def option_faults(cell):
     "What is wrong with a cell's `#| name: value` lines, which Quarto reads as YAML"
@@ -63,25 +67,85 @@ def option_faults(cell):
 def notebook_faults(path):
     "What is wrong with one saved notebook, links aside"
     nb = json.loads(path.read_text(encoding='utf-8'))
+    yield from head_faults(nb)
     code = cells(nb, 'code')
     for c in code: yield from (f'{f}, in the cell that begins {first_line(c)!r}' for f in [*output_faults(c), *option_faults(c)])
     lessons = [c for c in code if is_lesson(c)]
     if lessons and not any(c.get('outputs') for c in lessons): yield f'not executed: none of its {len(lessons)} lesson cells has a saved output'
     if path.stat().st_size > MAX_BYTES: yield f'{path.stat().st_size / 1000:.0f} kB, more than {MAX_BYTES / 1000:.0f} kB: draw fewer or smaller figures'
 
+def head_faults(nb):
+    "What is wrong with the first cell, of which nbdev makes the head of the page; nothing else of it gets there"
+    first = nb['cells'][0] if nb['cells'] else dict(cell_type='', source='')
+    lines = [s for s in readme.text(first['source']).splitlines() if s.strip()]
+    if first['cell_type'] != 'markdown' or not lines or not lines[0].startswith('# '): yield 'the first cell must be "# title" and "> summary"'
+    elif len(lines) < 2 or not lines[1].startswith('> '): yield 'no "> summary" below the title: it is what searches and shared links show'
+    elif more := [s for s in lines[2:] if not re.match(r'- [\w-]+:', s)]: yield f'lost on the site, give it a cell of its own: {more[0][:60]}'
+
 def first_line(cell):
     "The first line of code of a cell"
     return next((s for s in cell['source'].splitlines() if s.strip() and not s.startswith('#')), '')[:60]
 
-def leads_somewhere(target, folder):
-    "Does an address reach a file of the project? A page of the site, `x.html`, is the notebook it is made from"
-    inside = readme.in_repo(target)
-    if not inside and not readme.is_local(target): return True
-    where = (ROOT if inside else folder)/(inside or target).split('#')[0].split('?')[0]
-    if not inside and folder != ROOT and not where.resolve().is_relative_to(NBS): return False
-    return where.exists() or (where.suffix == '.html' and where.with_suffix('.ipynb').exists())
+def page_of(path): return re.sub(r'^\d+[a-z0-9]*_', '', path.stem.lower()) + '.html'   # as nbdev names pages
 
-def link_faults(md, folder, attachments=()):
+@functools.cache
+def pages():
+    "Page of the site to its notebooks: one each, or they overwrite each other"
+    found = {}
+    for p in notebooks(): found.setdefault(page_of(p), []).append(p)
+    return found
+
+def on_site(target):
+    "The page of the project's own site that an address means, or None"
+    cfg = readme.settings()
+    m = re.match(re.escape(cfg['doc_host'] + cfg['doc_baseurl']) + r'/([\w.-]+\.html)', target)
+    return m and m[1]
+
+def place(target, folder):
+    "The file of the project that an address means; None if it is elsewhere. A page of the site is the notebook it is made from"
+    path = target.split('#')[0].split('?')[0]
+    if page := on_site(target): return pages().get(page, [NBS/page])[0]
+    if inside := readme.in_repo(path): return ROOT/inside
+    if not readme.is_local(target): return None
+    return pages()[path][0] if folder == NBS and path in pages() else folder/path
+
+def leads_somewhere(target, folder):
+    "Does an address reach a file of the project, one inside nbs/ if it is relative and stands there?"
+    where = place(target, folder)
+    if where is None: return True
+    if readme.is_local(target) and folder != ROOT and not where.resolve().is_relative_to(NBS): return False
+    return where.exists()
+
+def slug(heading):
+    "The id that Quarto (pandoc's auto_identifiers) gives a heading"
+    bare = re.sub(r'!?\[([^\]]*)\]\([^)]*\)|<[^>]*>|[`*$]', r'\1', heading).strip()
+    kept = re.sub(r'\s+', '-', re.sub(r'[^\w\s.-]', '', bare.lower()))
+    return re.sub(r'^[^a-z]+', '', kept) or 'section'
+
+@functools.cache
+def anchors(path):
+    "The ids that a page has: its headings, and the names that its notebook exports"
+    if path.suffix == '.md': md, code = path.read_text(encoding='utf-8'), ''
+    else:
+        nb = json.loads(path.read_text(encoding='utf-8'))
+        md = '\n\n'.join(c['source'] for c in cells(nb, 'markdown'))
+        code = '\n'.join(c['source'] for c in cells(nb, 'code'))
+    found, at = set(re.findall(r'\{#([\w.-]+)|\bid=["\']([\w.-]+)', md)), Counter()
+    ids = {a or b for a, b in found} | {n.lower() for n in re.findall(r'^(?:def|class) (\w+)', code, re.M)}
+    for h in re.findall(r'^#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$', readme.CODE.sub(lambda m: m['t'] and m[0] or '', md), re.M):
+        h = slug(re.sub(r'\{[^}]*\}$', '', h)); ids.add(f'{h}-{at[h]}' if at[h] else h); at[h] += 1
+    return ids
+
+def dead_section(target, folder, here):
+    "The section that an address names and that is not on its page, or None. `here` is the page that the address stands on"
+    path, _, section = target.partition('#')
+    where = (here if not path else place(target, folder)) if section else None
+    if where is None or where.suffix not in ('.ipynb', '.md') or not where.is_file(): return None
+    ids = anchors(where)
+    method = where.suffix == '.ipynb' and section.partition('.')[0] in ids and section.count('.') == 1
+    return None if section in ids or method else section
+
+def link_faults(md, folder, attachments=(), here=None):
     "What is wrong with the links and pictures of a markdown text"
     for t in readme.targets(md):
         if t.startswith('attachment:'):
@@ -89,6 +153,7 @@ def link_faults(md, folder, attachments=()):
         elif not leads_somewhere(t, folder):
             out = folder != ROOT and (folder/t.split('#')[0]).exists()
             yield f'link out of nbs/: {t} (give the full address, so that the site finds it)' if out else f'dead link: {t}'
+        elif gone := dead_section(t, folder, here): yield f'no section {gone!r}: {t}'
     no_alt = []
     readme.outside_code(lambda s: no_alt.extend(re.findall(r'!\[\s*\]\(([^)]+)\)', s) +
                         re.findall(r'<img(?![^>]*\balt=["\'][^"\'])[^>]*>', s)) or s, md)
@@ -98,9 +163,11 @@ def all_link_faults():
     "Faults of links, by page"
     for p in notebooks():
         nb = json.loads(p.read_text(encoding='utf-8'))
-        for c in cells(nb, 'markdown'): yield from ((p, f) for f in link_faults(c['source'], p.parent, c.get('attachments', ())))
+        for c in cells(nb, 'markdown'): yield from ((p, f) for f in link_faults(c['source'], p.parent, c.get('attachments', ()), p))
+        printed = [readme.text(o.get('data', {}).get('text/markdown')) for c in cells(nb, 'code') for o in c.get('outputs', [])]
+        yield from ((p, f) for f in link_faults('\n\n'.join(printed), p.parent, here=p))
     for p in (ROOT/name for name in PAGES):
-        if p.exists(): yield from ((p, f) for f in link_faults(p.read_text(encoding='utf-8'), ROOT))
+        if p.exists(): yield from ((p, f) for f in link_faults(p.read_text(encoding='utf-8'), ROOT, here=p))
         else: yield p, 'is not there'
 
 def entries(contents):
@@ -110,6 +177,10 @@ def entries(contents):
         else:
             if e.get('href') or e.get('file'): yield e.get('href') or e['file']
             yield from entries(e.get('contents', []))
+
+def hrefs(footer):
+    "The pages that a footer leads to"
+    return [e['href'] for part in footer.values() if isinstance(part, list) for e in part if e.get('href')]
 
 def site_faults():
     "What is wrong with the site's configuration"
@@ -122,8 +193,10 @@ def site_faults():
     for t in listed:
         if readme.is_local(t) and t not in there: yield top, f'the sidebar lists {t}, which is not in nbs/'
     yield from ((top, f'the sidebar lists {t} twice') for t in sorted(set(listed)) if listed.count(t) > 1)
-    if css := site['format']['html'].get('css'):
-        if not (NBS/css).exists(): yield top, f'no style sheet nbs/{css}'
+    for page, made_by in pages().items():
+        if len(made_by) > 1: yield made_by[-1], f"makes the page {page}, which {made_by[0].name} makes too: give it a name of its own after the number"
+    for t in (site['format']['html'].get('css'), *(site['website'].get(k) for k in ('favicon', 'image')), *hrefs(site['website'].get('page-footer', {}))):
+        if t and readme.is_local(t) and not (NBS/t).exists(): yield top, f'names nbs/{t}, which is not there'
     if cfg['git_url'] not in [b.get('href') for b in site['website']['navbar'].get('right', [])]: yield top, f"no link to {cfg['git_url']} in the navbar"
     if cfg['custom_sidebar'] != 'True': yield ROOT/'settings.ini', 'custom_sidebar must be True, or nbdev writes a second sidebar'
     if yaml.safe_load((NBS/'_quarto.yml').read_text(encoding='utf-8')) != {'metadata-files': ['../_quarto.yml', 'nbdev.yml', 'sidebar.yml']}:

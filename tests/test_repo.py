@@ -14,12 +14,16 @@ checkout = pytest.mark.skipif(not (ROOT/'nbs').is_dir(), reason='nbs/ is not bes
 LATE = ('open_clip', 'albumentations', 'transformers', 'ultralytics', 'segment_anything', 'supervision', 'onnxruntime', 'ray')
 
 
-def load_readme():
-    "The module .ci/readme.py"
-    spec = util.spec_from_file_location('readme', ROOT/'.ci'/'readme.py')
+def load_ci(name):
+    "A module of .ci, with its neighbours at hand"
+    spec = util.spec_from_file_location(name, ROOT/'.ci'/f'{name}.py')
     module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT/'.ci')
+        spec.loader.exec_module(module)
     return module
+
+def load_readme(): return load_ci('readme')
 
 def notebooks():
     return sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(s[0] in '._' for s in p.relative_to(ROOT).parts))
@@ -68,6 +72,39 @@ def test_readme_maker_on_a_small_index(tmp_path):
     assert '![a weave](nbs/images/weave.png) [blends](nbs/01_blends.ipynb#x) [site](https://example.org/a) `[no](link)`' in made
     assert made.endswith('```\n100%\nseen\n```\n\n```python\nx = 1\nx\n```\n\n```\n1\n```\n\n```python\nplot()\n```\n\n```python\nframe\n```\n\n```\na table\n```\n')
     assert 'secret' not in made and 'Figure' not in made and '<table>' not in made
+
+@pytest.fixture
+def small_site(tmp_path, monkeypatch):
+    "The module .ci/docs.py, looking at a site of three pages"
+    docs = load_ci('docs')
+    monkeypatch.setattr(docs, 'NBS', tmp_path)
+    def cell(kind, source, **data): return dict(cell_type=kind, source=source, outputs=[dict(output_type='execute_result', data=data)] if data else [])
+    for name, cells in {
+        '00_cloth.ipynb': [cell('markdown', '# cloth\n> What it is.'), cell('markdown', '## The `plain` weave (*of two*)\n\n## Twice\n\n## Twice\n\n```sh\n# no heading\n```'),
+                           cell('code', '#| export\ndef weave(n): return n\nclass Loom: pass')],
+        '10_yarn.ipynb': [cell('markdown', '# yarn\n> Spun.')],
+        '50_cloth.ipynb': [cell('markdown', '# cloth, measured\n> How much.')]}.items():
+        (tmp_path/name).write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)))
+    return docs
+
+@checkout
+def test_docs_finds_dead_links_and_sections(small_site, tmp_path):
+    cloth, yarn = tmp_path/'00_cloth.ipynb', tmp_path/'10_yarn.ipynb'
+    good = '#the-plain-weave-of-two #twice-1 00_cloth.ipynb 10_yarn.ipynb yarn.html 00_cloth.ipynb#loom.warp 00_cloth.ipynb#weave https://example.org/a#b'
+    bad = {'#no-heading': "no section 'no-heading'", '10_yarn.ipynb#twice': "no section 'twice'", '00_cloth.ipynb#weft': "no section 'weft'", '00_yarn.ipynb': 'dead link',
+           '10_yarn.html': 'dead link', 'https://fabric-touch.github.io/fabric_touch/wool.html': 'dead link', 'https://github.com/fabric-touch/fabric_touch/blob/main/WOOL.md': 'dead link'}
+    def faults(target): return list(small_site.link_faults(f'[x]({target})', tmp_path, here=cloth))
+    assert {t: faults(t) for t in good.split() if faults(t)} == {}
+    for t, said in bad.items(): assert len(faults(t)) == 1 and faults(t)[0].startswith(said), (t, faults(t))
+    assert list(small_site.link_faults('![](https://example.org/a.png)', tmp_path, here=yarn)) == ['a picture without alternative text: https://example.org/a.png']
+
+@checkout
+def test_docs_finds_pages_that_would_be_lost(small_site):
+    assert [p.name for p in small_site.pages()['cloth.html']] == ['00_cloth.ipynb', '50_cloth.ipynb'] and len(small_site.pages()['yarn.html']) == 1
+    def head(text): return list(small_site.head_faults(dict(cells=[dict(cell_type='markdown', source=text)])))
+    assert head('# yarn\n\n> Spun.\n\n- image: a.png') == []
+    assert head('# yarn\n> Spun.\n\n![lost](a.png)') == ['lost on the site, give it a cell of its own: ![lost](a.png)']
+    assert len(head('# yarn')) == len(head('yarn')) == 1
 
 @checkout
 def test_every_module_comes_from_one_notebook():
