@@ -14,7 +14,7 @@ from inspect import Parameter
 from json import dumps
 from pathlib import Path
 from fastcore.docments import docments
-from .core import FabricError, whole_file
+from .core import FabricError, need, whole_file
 from .blends import format_blend
 from .options import MultimodalConfig
 
@@ -46,9 +46,12 @@ def command(f, options=None):
         warnings.filterwarnings('ignore', category=FutureWarning)      # of libraries, about other libraries
         try: return f(*args, **kwargs)
         except (FabricError, OSError) as e: sys.exit(f'{f.__name__}: {e}')
+        except ImportError as e:
+            if 'install it with' not in str(e): raise
+            sys.exit(f'{f.__name__}: {e}')
     return inner
 
-# %% ../nbs/41_cli.ipynb #00000009
+# %% ../nbs/41_cli.ipynb #0000000c
 @command
 def ft_demo(
     out:str='ft_demo_out', # Folder to write to
@@ -60,7 +63,7 @@ def ft_demo(
     from fabric_touch.demo import run_demo
     run_demo(out, **(dict(n=600, steps=400) if quick else {}))
 
-# %% ../nbs/41_cli.ipynb #0000000c
+# %% ../nbs/41_cli.ipynb #00000010
 def _required(command, **options):
     missing = ', '.join(f'--{k}' for k,v in options.items() if v is None)
     if not missing: return
@@ -77,7 +80,7 @@ def _save(pred, record, json, png):
         if p: save_figure(pred.plot().figure, p)
     for path in filter(None, (json, png)): print(f'wrote {path}')
 
-# %% ../nbs/41_cli.ipynb #0000000d
+# %% ../nbs/41_cli.ipynb #00000011
 @command
 def ft_predict(
     model:str=None, # Folder of a touch model, such as ft_demo_out/model (required)
@@ -95,7 +98,7 @@ def ft_predict(
     print('\n'.join([format_blend(pred.blend) if pred.blend else 'no blend given', *(f'  note: {n}' for n in notes), str(pred), f'(recipe {touch.recipe}, trained on {data})']))
     _save(pred, dict(image=image and str(image), blend=pred.blend, notes=notes, model=str(model), recipe=touch.recipe, trained_on=data, touches=pred.to_dict()), json, png)
 
-# %% ../nbs/41_cli.ipynb #00000015
+# %% ../nbs/41_cli.ipynb #00000019
 @command
 def ft_train(
     data_dir:str=None, # Folder with a folder of photos per class (required)
@@ -124,7 +127,7 @@ def ft_train(
     from fabric_touch.hybrid import train
     print(train(**options))
 
-# %% ../nbs/41_cli.ipynb #00000016
+# %% ../nbs/41_cli.ipynb #0000001a
 @command
 def ft_evaluate(
     data_dir:str=None, # Folder with a folder of photos per class (required)
@@ -140,7 +143,7 @@ def ft_evaluate(
     found = evaluate(data_dir, checkpoint, batch_size, output_dir, all, store)
     print(found, *(f'wrote {p}' for p in found.files.values()), sep='\n')
 
-# %% ../nbs/41_cli.ipynb #00000017
+# %% ../nbs/41_cli.ipynb #0000001b
 @command
 def ft_sort(
     input_dir:str=None, # Folder of photos, and of folders of them (required)
@@ -161,7 +164,7 @@ def ft_sort(
     found = sort_images(input_dir, output_dir, checkpoint, threshold, others_dir, how=how, dry_run=dry_run, bs=batch_size)
     print(found)
 
-# %% ../nbs/41_cli.ipynb #00000019
+# %% ../nbs/41_cli.ipynb #00000021
 def _scores(folder):
     "The scores of a result folder, a row for each data set and model"
     import pandas as pd
@@ -172,14 +175,12 @@ def _scores(folder):
 def ft_multimodal(**settings):
     "Train the multimodal T5: image and text in, text out"
     config = MultimodalConfig(**settings)
-    from fabric_touch.core import need
-    try: need('transformers', 'multimodal'); need('tokenizers', 'multimodal')
-    except ImportError as e: raise FabricError(str(e)) from e
+    need('transformers', 'multimodal'); need('tokenizers', 'multimodal')
     from fabric_touch.multimodal import main_process, train_multimodal
     m = train_multimodal(config)
     if main_process(): print(m, _scores(config.result_dir), f'wrote {config.result_dir}', sep='\n')
 
-# %% ../nbs/41_cli.ipynb #0000001c
+# %% ../nbs/41_cli.ipynb #00000024
 def _product_models(touch, attributes, detect, segment, weights, fallback):
     "The models that the options name"
     from fabric_touch.detectors import detector, segmenter
@@ -199,7 +200,7 @@ def _one_page(page, out, models):
     if unasked := [s for s,v in found['stages'].items() if v == 'not asked']: print(f"not asked: {', '.join(unasked)}")
     print(f'wrote {out}/index.html, report.png, product.json')
 
-# %% ../nbs/41_cli.ipynb #0000001d
+# %% ../nbs/41_cli.ipynb #00000025
 @command
 def ft_product(
     page:str, # JSON file with title, photos, label, fabric_photos; or a table of pages: .csv, .tsv, .parquet, .jsonl
@@ -214,8 +215,7 @@ def ft_product(
 ):
     "Everything that a shop page tells: garments, masks, attributes, colours, blend and touch"
     _required('ft_product', out=out)
-    try: models = _product_models(touch, attributes, detect, segment, (detect_weights, segment_weights), fallback)
-    except ImportError as e: raise FabricError(str(e)) from e
+    models = _product_models(touch, attributes, detect, segment, (detect_weights, segment_weights), fallback)
     if Path(page).suffix.lower() == '.json': return _one_page(page, out, models)
     from fabric_touch.catalogs import describe_products
     formats = ('csv', 'parquet') if Path(page).suffix.lower() == '.parquet' else ('csv',)
