@@ -82,8 +82,8 @@ def mask_from_rle(
 
 # %% ../nbs/40_product.ipynb #0000000e
 _garment = _all(photo=_whole, category=_null(_text), label=_text, score=_share, box=_box, area=_share,
-    mask=_all(size=_list(_whole), counts=_list(_whole)), cutout=_null(_text), source=_map(_text), outcomes=_list(_text),
-    attributes=_null(_map(_list(_all(name=_text, prob=_share)))), colours=_null(_list(_all(name=_text, ko=_text, share=_share, hex=_text))))
+    mask=_all(size=_list(_whole), counts=_list(_whole)), cutout=_null(_text | dict(pattern=r'^cutout_\d{2,}\.png$')), source=_map(_text), outcomes=_list(_text),
+    attributes=_null(_map(_list(_all(name=_text, prob=_share)))), colours=_null(_list(_all(name=_text, ko=_text, share=_share, hex=_text | dict(pattern='^#[0-9a-f]{6}$')))))
 _touch = dict(anyOf=[_all(value=dict(type='number')), _all(level=_level, expected=dict(type='number')),
                      _all(level=_level, expected=dict(type='number'), sure=dict(type='boolean'), probs=_list(_share), interval=_list(_level))])
 _failure = _all(stage=_one((*STAGES, 'page')), photo=_null(_whole), garment=_null(_whole), error=_text, why=_text)
