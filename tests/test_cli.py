@@ -181,6 +181,7 @@ def test_an_error_is_not_beside_a_prediction(failures, name):
     "Nothing on stdout that a script could take for an answer, when the answer was refused"
     if not name.startswith(('png', 'json')): assert 'level' not in failures[name][2]
 
+@pytest.mark.once
 def test_an_error_of_the_real_process(place, model):
     before = listing(place)
     p = run('ft_predict', '--model', model, '--image', 'cut.jpg', '--blend', '100% cotton', '--json', 'said.json', '--png', 'said.png', cwd=place)

@@ -164,6 +164,7 @@ def test_unknown_names(make, name, args, why):
 
 def run(code, **env): return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=os.environ | env, timeout=120)
 
+@pytest.mark.once
 def test_nothing_heavy_is_imported():
     "In a process of its own: the library, and the adapters that need no weights"
     code = """import sys, numpy as np

@@ -95,10 +95,12 @@ def test_options_have_their_names_and_defaults(command):
 
 def run(*args, **kwargs): return subprocess.run([BIN/args[0], *map(str, args[1:])], capture_output=True, text=True, timeout=200, env=dict(os.environ, OMP_NUM_THREADS='1'), **kwargs)
 
+@pytest.mark.once
 def test_a_hyphen_is_an_underscore(tmp_path):
     p = run('ft_sort', '--input-dir', tmp_path/'no-such_place', f'--output-dir={tmp_path/"a-b"}', '--checkpoint', tmp_path/'none')
     assert p.returncode == 1 and p.stderr.startswith(f'ft_sort: {tmp_path/"none"}'), p.stderr
 
+@pytest.mark.once
 def test_ft_train_as_a_process(room, folder, done, quick):
     p = run('ft_train', '--data_dir', folder, '--mode', 'mobilenet', '--mobilenet', 'swatch', '--epochs', '4', '--store', room/'vectors', '--output_dir', room/'process')
     assert p.returncode == 0, p.stderr
