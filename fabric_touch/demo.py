@@ -6,7 +6,7 @@
 __all__ = ['demo_fabrics', 'demo_vectors', 'demo_models', 'demo_scores', 'demo_coverage', 'demo_model', 'demo_figure',
            'write_report', 'run_demo']
 
-# %% ../nbs/22_demo.ipynb #4de3a37f
+# %% ../nbs/22_demo.ipynb #00000003
 import json, re, time
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from .embeds import EmbeddingStore
 from .encoders import image_encoder
 from .touch import TouchPrediction, embed_fabrics, fit_touch, predict_touch, save_touch, touch_folds, touch_refit
 
-# %% ../nbs/22_demo.ipynb #fb55fcb7
+# %% ../nbs/22_demo.ipynb #00000006
 def _ours(folder):
     "Whether a folder holds the demo's own swatches and nothing else, told by the names of the pictures"
     return folder.is_dir() and {p.name for p in folder.iterdir()} <= {'images', 'fabrics.csv'} and \
@@ -41,6 +41,7 @@ def demo_fabrics(
     swatches = make_swatches(n, seed=seed)
     return read_fabrics(swatches.write(folder, kind='ratings', overwrite=True)), swatches
 
+# %% ../nbs/22_demo.ipynb #00000008
 def demo_vectors(
     fabrics:Fabrics, # With photos
     out:Path, # Folder of the demo
@@ -49,7 +50,7 @@ def demo_vectors(
     encoder = image_encoder('swatch')
     return embed_fabrics(fabrics, encoder, EmbeddingStore(out/'embeddings', encoder.id, encoder.n_out))
 
-# %% ../nbs/22_demo.ipynb #40baed95
+# %% ../nbs/22_demo.ipynb #0000000d
 def demo_models(
     fabrics:Fabrics, # All of them
     vectors:np.ndarray, # (n, n_out)
@@ -71,7 +72,7 @@ def demo_scores(
     "Every metric of every model, with one person and the ceiling"
     return touch_scores(models | dict(one_person=one_person(fabrics.ratings()), ceiling=truth), fabrics.counts(), groups=fabrics.groups(), n_boot=300)
 
-# %% ../nbs/22_demo.ipynb #bbf2415b
+# %% ../nbs/22_demo.ipynb #00000010
 def demo_coverage(
     fabrics:Fabrics, # All of them
     probs:np.ndarray, # (n, 4, 5) out-of-fold predictions
@@ -81,7 +82,7 @@ def demo_coverage(
     table = coverage_table(tempered, fabrics.counts(), groups=fabrics.groups(), n_boot=100).query("touch=='mean'")
     return temperature.round(4).tolist(), table[['asked', 'said', 'observed', 'width']].round(3).to_dict('records')
 
-# %% ../nbs/22_demo.ipynb #9132ba18
+# %% ../nbs/22_demo.ipynb #00000013
 def demo_model(
     fabrics:Fabrics, # All of them
     vectors:np.ndarray, # (n, n_out)
@@ -91,7 +92,7 @@ def demo_model(
     "The model to keep: trained on all fabrics, as scored in the folds"
     return touch_refit(fabrics, vectors, 'mlb', fit=partial(fit_touch, steps=steps), seed=seed)
 
-# %% ../nbs/22_demo.ipynb #bd6fd180
+# %% ../nbs/22_demo.ipynb #00000015
 def demo_figure(
     scores, # DataFrame of `demo_scores`
     swatch, # Swatches, the first of which is shown with its prediction
@@ -109,7 +110,7 @@ def demo_figure(
     pred.plot(ax=bars)
     return fig
 
-# %% ../nbs/22_demo.ipynb #c31fc487
+# %% ../nbs/22_demo.ipynb #00000017
 def write_report(
     out:Path, # Folder of the demo
     scores, # DataFrame of `demo_scores`
@@ -122,7 +123,19 @@ def write_report(
     with whole_file(out/'report.json') as tmp: tmp.write_text(json.dumps(report, indent=1))
     return report
 
-# %% ../nbs/22_demo.ipynb #0487f973
+# %% ../nbs/22_demo.ipynb #0000001a
+def _unseen(out, seed):
+    "A swatch that nothing was trained on, and what the saved model says of it"
+    new = make_swatches(1, seed=seed+1)
+    return new, predict_touch(new.images[0], new.blends[0], out/'model')
+
+def _summary(scores, coverage, pred):
+    "Scores, what 80 % means, and the example, as text"
+    held = ''.join('Levels said to hold {said:.0%} of the answers hold {observed:.0%}.\n'.format(**c) for c in coverage if c['asked'] == .8)
+    return (f"\nSpearman, out of fold, [95 % interval]\n{score_table(scores, 'spearman').to_string()}\n\n{held}"
+            f"\nA fabric it never saw, {format_blend(pred.blend)}:\n{pred}")
+
+# %% ../nbs/22_demo.ipynb #0000001c
 def run_demo(
     out:str|Path='ft_demo_out', # Folder for all that is written
     n:int=1500, # Fabrics to make
@@ -139,11 +152,9 @@ def run_demo(
     step('training the model to keep, on all fabrics'); model = demo_model(fabrics, vectors, steps, seed)
     model.temperature, coverage = demo_coverage(fabrics, models['fused'])
     save_touch(model, out/'model', data=f'{n} generated swatches, seed {seed}', scores=score_dict(scores)['mean'])
-    new = make_swatches(1, seed=seed+1)
-    pred = predict_touch(new.images[0], new.blends[0], out/'model')
+    new, pred = _unseen(out, seed)
     save_figure(demo_figure(scores, new, pred, swatches.images[:12]), out/'report.png')
     report = write_report(out, scores, time.perf_counter()-start, n=n, seed=seed, coverage=coverage, example=dict(blend=format_blend(pred.blend), touches=pred.to_dict()))
     step(f'done: {out}/report.json, report.png, model/')
-    print(f"\nSpearman, out of fold, [95 % interval]\n{score_table(scores, 'spearman').to_string()}\n\n"
-          + ''.join('Levels said to hold {said:.0%} of the answers hold {observed:.0%}.\n'.format(**c) for c in coverage if c['asked'] == .8) + f"\nA fabric it never saw, {format_blend(pred.blend)}:\n{pred}")
+    print(_summary(scores, coverage, pred))
     return report

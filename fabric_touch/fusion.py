@@ -7,7 +7,7 @@ __all__ = ['NODES', 'PANEL', 'FUSIONS', 'Standardise', 'OneSide', 'Bilinear', 'B
            'CompactBilinear', 'tilted_mean', 'OuterAttention', 'OuterAttentionMap', 'row_signal', 'OuterFactors',
            'fusion', 'EachFusion']
 
-# %% ../nbs/12_fusion.ipynb #6a58e7be
+# %% ../nbs/12_fusion.ipynb #00000003
 import math
 from contextlib import nullcontext
 from functools import partial, reduce, wraps
@@ -17,7 +17,7 @@ import torch, torch.nn.functional as F
 from torch import nn
 from .core import FabricError, pick
 
-# %% ../nbs/12_fusion.ipynb #eb422bb6
+# %% ../nbs/12_fusion.ipynb #00000007
 class Standardise(nn.BatchNorm1d):
     "Each number of a vector to mean 0 and spread 1, as seen in training"
     def __init__(self, n): super().__init__(n, affine=False)
@@ -30,7 +30,7 @@ class OneSide(nn.Module):
         self.norm = Standardise(self.n_out)
     def forward(self, v, p): return self.norm((v, p)[self.side])   # (b, n_img), (b, n_blend) -> (b, n_out)
 
-# %% ../nbs/12_fusion.ipynb #c3d3a8c7
+# %% ../nbs/12_fusion.ipynb #0000000c
 class Bilinear(nn.Bilinear):
     "`torch.nn.Bilinear` as one matrix product"
     def __init__(self, n_img, n_blend, n_out=512): super().__init__(n_img, n_blend, n_out); self.n_out = n_out
@@ -38,7 +38,7 @@ class Bilinear(nn.Bilinear):
         outer = (v[:, :, None]*p[:, None]).flatten(1)                # (b, n_img * n_blend)
         return F.linear(outer, self.weight.flatten(1), self.bias)    # (b, n_out)
 
-# %% ../nbs/12_fusion.ipynb #3a923d0b
+# %% ../nbs/12_fusion.ipynb #0000000f
 class BilinearMid(nn.Module):
     "Bilinear pooling, then dropout, a linear layer, BatchNorm and ReLU"
     def __init__(self, n_img, n_blend, n_out=512):
@@ -47,7 +47,7 @@ class BilinearMid(nn.Module):
         self.midprocess = nn.Sequential(nn.Dropout(.5), nn.Linear(n_out, n_out), nn.BatchNorm1d(n_out), nn.ReLU())
     def forward(self, v, p): return self.midprocess(self.pooling(v, p))   # (b, n_out)
 
-# %% ../nbs/12_fusion.ipynb #c03c9b4e
+# %% ../nbs/12_fusion.ipynb #00000012
 class BilinearMap(nn.Module):
     "Bilinear pooling drawn as a small picture (1, side, side)"
     def __init__(self, n_img, n_blend, n_hidden=512, side=32):
@@ -56,7 +56,7 @@ class BilinearMap(nn.Module):
         self.n_out = (1, side, side)
     def forward(self, v, p): return self.linear(self.pooling(v, p)).unflatten(1, self.n_out)   # (b, 1, side, side)
 
-# %% ../nbs/12_fusion.ipynb #9b78409e
+# %% ../nbs/12_fusion.ipynb #00000015
 class MLB(nn.Module):
     "Low-rank bilinear pooling beside its two projections, or with `skip` beside the two vectors"
     def __init__(self, n_img, n_blend, rank=64, skip=False):
@@ -69,7 +69,7 @@ class MLB(nn.Module):
         a, b = self.img(v), self.blend(p)                                                        # (b, rank) each
         return torch.cat([*((v, p) if self.skip else (a, b)), a.tanh()*b.tanh()], 1)             # (b, n_out)
 
-# %% ../nbs/12_fusion.ipynb #7b127e01
+# %% ../nbs/12_fusion.ipynb #00000018
 class Mutan(nn.Module):
     "Bilinear pooling through a core tensor of low rank"
     def __init__(self, n_img, n_blend, n_out=128, dim=64, rank=5):
@@ -82,7 +82,7 @@ class Mutan(nn.Module):
         a, b = [core(x).unflatten(1, (self.rank, -1)) for core,x in zip(self.cores, sides)]                    # (b, rank, n_out) each
         return (a*b).sum(1)                                                                                    # (b, n_out)
 
-# %% ../nbs/12_fusion.ipynb #1f6ae2ba
+# %% ../nbs/12_fusion.ipynb #0000001b
 def _at_least_float32(method):
     "Run a method of (v, p) in float32 or better, whatever autocast or the inputs say"
     @wraps(method)
@@ -91,7 +91,7 @@ def _at_least_float32(method):
         with nullcontext() if v.is_meta else torch.autocast(v.device.type, enabled=False): return method(self, v.to(dtype), p.to(dtype), *args)
     return run
 
-# %% ../nbs/12_fusion.ipynb #3d068663
+# %% ../nbs/12_fusion.ipynb #0000001e
 class CompactBilinear(nn.Module):
     "A count sketch of the outer product"
     def __init__(self, n_img, n_blend, n_out=1024):
@@ -113,16 +113,16 @@ class CompactBilinear(nn.Module):
         x = self.pooled(*(norm(x) for norm,x in zip(self.norms, (v, p))))
         return F.normalize(x.sign()*(x.abs() + 1e-8).sqrt()).to(v.dtype)
 
-# %% ../nbs/12_fusion.ipynb #45d6a841
+# %% ../nbs/12_fusion.ipynb #00000025
 def _mean(x, t, v):
     "Mean of x (b, n) under the weights softmax(t v), for every t (b, m)"
     x, t, v = (z[:, None, :, None] for z in (x, t, v))
     return F.scaled_dot_product_attention(t, v, x, scale=1.)[:, 0, :, 0]
 
-# %% ../nbs/12_fusion.ipynb #8d525de8
+# %% ../nbs/12_fusion.ipynb #00000028
 NODES, PANEL = 11, 2.5     # Chebyshev nodes of a panel, and its width in units of 1/R
 
-# %% ../nbs/12_fusion.ipynb #4f6bebb4
+# %% ../nbs/12_fusion.ipynb #0000002a
 def _integral(nodes):
     "(nodes, nodes + 1): values at the Chebyshev nodes of [-1, 1] -> Chebyshev coefficients of the integral from 0"
     return chebyshev.chebint(chebyshev.chebfit(chebyshev.chebpts1(nodes), np.eye(nodes), nodes-1)).T
@@ -135,7 +135,7 @@ def _panels(v, t):
     n = max(((t.amax(1) - t.amin(1))*(v.amax(1) - v.amin(1))).max().item()/PANEL, 1.)         # NaN stays NaN, and is below nothing
     return math.ceil(n) if 4*NODES*n < t.shape[1] else 0
 
-# %% ../nbs/12_fusion.ipynb #0c0bd05b
+# %% ../nbs/12_fusion.ipynb #0000002b
 def _table(v, low, step, n):
     "(b, n, NODES + 1) Chebyshev coefficients of s on n panels from `low`, each `step` wide (b, 1)"
     at = (1 + _AT.to(v))/2 + torch.arange(n, device=v.device)[:, None]                        # (n, NODES)
@@ -152,7 +152,7 @@ def _clenshaw(coefs, x):
     for c in reversed(coefs[1:-1]): a, b = torch.addcmul(c-b, 2*x, a), a
     return torch.addcmul(coefs[0]-b, x, a)
 
-# %% ../nbs/12_fusion.ipynb #24147b06
+# %% ../nbs/12_fusion.ipynb #0000002c
 def tilted_mean(
     v:torch.Tensor, # (b, n) numbers
     t:torch.Tensor, # (b, m) tilts
@@ -170,7 +170,7 @@ def tilted_mean(
     if n > 1: coefs = F.embedding((panel + n*torch.arange(len(t), device=t.device)[:, None]).long(), coefs.flatten(0, 1))   # (b, m, NODES + 1)
     return _clenshaw(coefs.unbind(-1), 2*(at-panel) - 1) + plain
 
-# %% ../nbs/12_fusion.ipynb #4ff6e9c3
+# %% ../nbs/12_fusion.ipynb #00000033
 def _tilts(v, p, weight, bias, heads):
     "t (b, heads * n_img), and W_v p (b, heads, d), of an attention's `in_proj_weight` and `in_proj_bias`"
     by_head = lambda x: x.unflatten(-1, (heads, -1))
@@ -180,7 +180,7 @@ def _tilts(v, p, weight, bias, heads):
     a, c = ((x*k).sum(-1, keepdim=True).to(p)/math.sqrt(k.shape[-1]) for x in (q, bq))      # (b, heads, 1) each
     return (v[:, None]*a + c).flatten(1), by_head(p @ wv.to(p).T)
 
-# %% ../nbs/12_fusion.ipynb #9ceb3ad2
+# %% ../nbs/12_fusion.ipynb #00000034
 class OuterAttention(nn.Module):
     "Self-attention over the rows of the outer product of v (b, n_img) and p (b, dim), without building attention tables"
     def __init__(self, dim=512, heads=8, exact=False):
@@ -202,19 +202,19 @@ class OuterAttention(nn.Module):
     @_at_least_float32
     def forward(self, v, p): return torch.bmm(*self.factors(v, p)).to(self.in_proj_weight.dtype)             # (b, n_img, dim)
 
-# %% ../nbs/12_fusion.ipynb #21aabdf2
+# %% ../nbs/12_fusion.ipynb #00000039
 def _normed(x, g, norm):
     "Factors of LayerNorm(x @ g), without its bias, from x (b, n, k) and g (b, k, dim)"
     g = g - g.mean(-1, keepdim=True)
     variance = (x @ (g @ g.mT)*x).sum(-1, keepdim=True).clamp(min=0)/g.shape[-1]             # (b, n, 1)
     return x*(variance + norm.eps).rsqrt(), g*norm.weight.to(g)
 
-# %% ../nbs/12_fusion.ipynb #0b206244
+# %% ../nbs/12_fusion.ipynb #0000003c
 def _resizer(n, size):
     "(size, n) matrix that resizes a column of n numbers as an antialiased picture is resized; None leaves it"
     return size and F.interpolate(torch.eye(n)[None, None], (size, n), mode='bilinear', antialias=True)[0, 0]
 
-# %% ../nbs/12_fusion.ipynb #534c666e
+# %% ../nbs/12_fusion.ipynb #0000003d
 class OuterAttentionMap(nn.Module):
     "Outer product, attention over its rows, LayerNorm: a picture (1, n_img, n_blend), or three of them `as_meant`"
     def __init__(self, n_img, n_blend, heads=8, dropout=None, size=None, scaled=False):
@@ -239,7 +239,7 @@ class OuterAttentionMap(nn.Module):
         if self.dropout == 'as_meant': return F.dropout2d(x, .3, self.training)            # whole channels
         return F.dropout3d(x, .3, self.training) if self.dropout == 'as_ran' else x        # whole fabrics: (b, …) is taken for (channels, …)
 
-# %% ../nbs/12_fusion.ipynb #4bbdfbaa
+# %% ../nbs/12_fusion.ipynb #00000044
 @torch.no_grad()
 def row_signal(
     maps:torch.Tensor, # (b, n_img, n_blend)
@@ -248,7 +248,7 @@ def row_signal(
     rows = maps - maps.mean(1, keepdim=True)
     return rows.flatten(1).norm(dim=1)/maps.flatten(1).norm(dim=1)
 
-# %% ../nbs/12_fusion.ipynb #ff36ed14
+# %% ../nbs/12_fusion.ipynb #0000004f
 class OuterFactors(OuterAttentionMap):
     "The terms of the normalised map side by side as a vector; the map is never drawn"
     def __init__(self, n_img, n_blend, heads=8, scaled=False):
@@ -256,9 +256,11 @@ class OuterFactors(OuterAttentionMap):
         self.normalize.requires_grad_(False)                                   # `norm` would undo its scale and shift
         self.n_out = (heads+1)*(n_img+n_blend)
         self.norm = Standardise(self.n_out)
-    def forward(self, v, p, *known): return self.norm(torch.cat([x.flatten(1) for x in self.factors(v, p, *known)], 1).to(self.normalize.weight.dtype))   # (b, n_out)
+    def forward(self, v, p, *known):
+        terms = torch.cat([x.flatten(1) for x in self.factors(v, p, *known)], 1)               # (b, n_out)
+        return self.norm(terms.to(self.normalize.weight.dtype))
 
-# %% ../nbs/12_fusion.ipynb #bf0b8808
+# %% ../nbs/12_fusion.ipynb #00000052
 FUSIONS = dict(  # name -> (n_img, n_blend) -> module
     photo=partial(OneSide, side=0), blend=partial(OneSide, side=1), mlb=MLB, mlb_skip=partial(MLB, skip=True), mutan=Mutan, compact=CompactBilinear,
     bilinear=Bilinear, bilinear_mid=BilinearMid, bilinear_map=BilinearMap, outer_attention=OuterAttentionMap,
@@ -271,9 +273,11 @@ def fusion(
     n_blend:int, # Width of the blend vector
 )->nn.Module: # Has `n_out`: a width, or (channels, h, w) of a map
     "A fusion by name"
-    return pick(FUSIONS, name, 'fusion')(n_img, n_blend)
+    res = pick(FUSIONS, name, 'fusion')(n_img, n_blend)
+    if getattr(res, 'n_out', None): return res
+    raise FabricError(f"fusion {name!r} is a {type(res).__name__} and does not say what it gives; set its n_out: a width, or (channels, h, w) of a map")
 
-# %% ../nbs/12_fusion.ipynb #a665ff91
+# %% ../nbs/12_fusion.ipynb #00000056
 class EachFusion(nn.ModuleList):
     "Several fusions side by side, for targets or members; a list of what they give"
     def __init__(self, fusions): super().__init__(fusions)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['REFERENCES', 'WIDTH', 'Galata', 'reference_state', 'load_reference']
 
-# %% ../nbs/21_galata.ipynb #17560a96
+# %% ../nbs/21_galata.ipynb #00000003
 import re
 from copy import deepcopy
 from dataclasses import replace
@@ -20,7 +20,7 @@ from .encoders import TOWERS, image_encoder, tower_sizes
 from .fusion import EachFusion
 from .touch import RECIPES, EachHead, TouchModel, VectorsOnly, load_touch, touch_model, _encoder
 
-# %% ../nbs/21_galata.ipynb #5c0602e4
+# %% ../nbs/21_galata.ipynb #00000007
 class Galata(TouchModel):
     "Single-touch models on one trunk, for evaluation"
     @classmethod
@@ -37,7 +37,7 @@ class Galata(TouchModel):
         if mode: raise FabricError("Galata is for evaluation, its heads were trained one by one; to train four heads together on one trunk, use touch_learner(dls, 'galata')")
         return super().train(False)
 
-# %% ../nbs/21_galata.ipynb #f90bacec
+# %% ../nbs/21_galata.ipynb #00000009
 def _plain(parts): return replace(parts, fusion=parts.fusion.split('_as_')[0])   # dropout or not is the same in evaluation
 
 def _sealed(galata, parts, head_args, temperature=None):
@@ -61,7 +61,7 @@ def _check_members(models):
 
 def _shape_args(m): return {k: v for k,v in m.head_args.items() if k not in ('weights', 'train')}
 
-# %% ../nbs/21_galata.ipynb #f56f05f4
+# %% ../nbs/21_galata.ipynb #0000000b
 def _same_trunk(touch, m, first, one):
     "Encoder and blend encoder agree to the last weight"
     for what in ('encoder', 'blend_encoder'):
@@ -72,7 +72,7 @@ def _same_trunk(touch, m, first, one):
         if differ: raise FabricError(f"{touch} and {first} stand on different trunks: their {what}s differ in {', '.join(differ[:3])}; train them with the same encoder and blend encoder, "
                                      "or train all four together: touch_learner(dls, 'galata')")
 
-# %% ../nbs/21_galata.ipynb #a003e274
+# %% ../nbs/21_galata.ipynb #00000019
 _TRUNK = dict(portion_encoder='blend_encoder.encoder', encoder_normalize='blend_encoder.normalize')
 _BRANCH = {'attention': 'fusion{}.attention', 'normalize': 'fusion{}.normalize', 'classifier.mobilenet': 'head{}.mobilenet'}
 REFERENCES = dict(  # model -> beginning of a reference's name -> of ours
@@ -84,7 +84,7 @@ REFERENCES = dict(  # model -> beginning of a reference's name -> of ours
 _MARKS = dict(galata=['softness.attention'], kostantiniyye=['attention', 'classifier.mobilenet'], venezia=['classifier_.mobilenet'],
               constantinople_v2=['touch_decoder', 'midprocess'], constantinople=['touch_decoder'])   # what tells them apart, in this order
 
-# %% ../nbs/21_galata.ipynb #38066890
+# %% ../nbs/21_galata.ipynb #0000001a
 def _which(names, path):
     "The model that a file's names belong to"
     has = lambda part: any(n.startswith(part + '.') for n in names)
@@ -108,17 +108,22 @@ def _tower(state):
     start = next((m[1] for k in inside if (m := re.match(r'(.*?)(visual\.|modality_|conv1\.weight)', k))), 'image_encoder.')
     return {k[len(start):]: w for k,w in inside.items() if k.startswith(start)}
 
-# %% ../nbs/21_galata.ipynb #8e50b7e2
+# %% ../nbs/21_galata.ipynb #0000001c
 WIDTH = 512  # of every reference's image vectors
 
 def _encoder_for(tower, encoder, path):
     "The image encoder of a reference checkpoint, from the file or as the caller says"
     if tower and not isinstance(encoder, Integral): encoder = _from_file(tower, encoder, path)
-    elif encoder is None: raise FabricError(f"{path} holds no image encoder and does not say which it was trained with; give encoder='clip', encoder='imagebind', an ImageEncoder with its weights, or encoder={WIDTH} for stored vectors")
+    elif encoder is None:
+        raise FabricError(f"{path} holds no image encoder and does not say which it was trained with; give encoder='clip', encoder='imagebind', "
+                          f"an ImageEncoder with its weights, or encoder={WIDTH} for stored vectors")
     elif isinstance(encoder, str): encoder = VectorsOnly(WIDTH, partial(image_encoder, encoder), pick({k: k for k in TOWERS}, encoder, 'encoder of the reference'))
     else: encoder = _encoder(encoder)
-    if getattr(encoder, 'name', '') not in (*TOWERS, 'vectors'): raise FabricError(f"{path}: the reference was trained on {' or '.join(TOWERS)}, not on {getattr(encoder, 'name', type(encoder).__name__)!r}; give the one it was, or encoder={WIDTH} for stored vectors")
-    if encoder.n_out != WIDTH: raise FabricError(f"{path}: reference models take image vectors of {WIDTH} numbers, encoder {encoder.name!r} gives {encoder.n_out}; use the encoder it was trained with")
+    name = getattr(encoder, 'name', type(encoder).__name__)
+    if name not in (*TOWERS, 'vectors'):
+        raise FabricError(f"{path}: the reference was trained on {' or '.join(TOWERS)}, not on {name!r}; give the one it was, or encoder={WIDTH} for stored vectors")
+    if encoder.n_out != WIDTH:
+        raise FabricError(f"{path}: reference models take image vectors of {WIDTH} numbers, encoder {encoder.name!r} gives {encoder.n_out}; use the encoder it was trained with")
     return encoder
 
 def _touches(model, touch, path):
@@ -129,15 +134,17 @@ def _touches(model, touch, path):
     if touch is None: raise FabricError(f"{path} is a {model}, which was trained for one touch and does not say which; give touch='softness', or one of {', '.join(TOUCHES[1:])}")
     return pick({t: t for t in TOUCHES}, touch, 'touch')
 
-# %% ../nbs/21_galata.ipynb #c5575ba6
+# %% ../nbs/21_galata.ipynb #0000001d
 def _from_file(tower, encoder, path):
     "The image encoder that is in the file"
     kind = 'imagebind' if any(n.startswith('modality_') for n in tower) else 'clip'
-    if encoder not in (None, kind): raise FabricError(f"{path} holds an image encoder of its own, {kind!r}, so encoder={encoder if isinstance(encoder, str) else type(encoder).__name__!r} is not used; leave it out, or give encoder={WIDTH} to leave the file's out")
+    if encoder not in (None, kind):
+        given = encoder if isinstance(encoder, str) else type(encoder).__name__
+        raise FabricError(f"{path} holds an image encoder of its own, {kind!r}, so encoder={given!r} is not used; leave it out, or give encoder={WIDTH} to leave the file's out")
     try: return image_encoder(kind, pretrained=tower, **tower_sizes(kind, tower))
     except FabricError as e: raise CheckpointError(f"{path}: its image encoder, read as {kind!r}: {e}; encoder={WIDTH} leaves it out") from e
 
-# %% ../nbs/21_galata.ipynb #cd1525ee
+# %% ../nbs/21_galata.ipynb #0000001e
 def load_reference(
     path:str|Path, # A `.pth` of the reference
     encoder=None, # 'clip', 'imagebind', an `ImageEncoder`, or 512 for stored vectors; the file's own if it has one

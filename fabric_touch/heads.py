@@ -6,7 +6,7 @@
 __all__ = ['TRAINED', 'HEADS', 'MLPHead', 'LinearHead', 'ProbeHead', 'DecoderLevels', 'DecoderHead', 'MobileNetHead', 'fuse',
            'head']
 
-# %% ../nbs/13_heads.ipynb #ef61df69
+# %% ../nbs/13_heads.ipynb #00000003
 from copy import deepcopy
 from functools import partial
 from inspect import signature
@@ -18,32 +18,32 @@ from .core import FabricError, pick
 from .checkpoints import load_weights, read_state
 from .encoders import torchvision_state
 
-# %% ../nbs/13_heads.ipynb #5c618c8c
+# %% ../nbs/13_heads.ipynb #00000006
 def _wants_vector(name, n_in):
     if not isinstance(n_in, int): raise FabricError(f"the head {name!r} reads vectors, and this fusion gives a map of shape {tuple(n_in)}; use the head 'mobilenet'")
 
-# %% ../nbs/13_heads.ipynb #73a8f460
+# %% ../nbs/13_heads.ipynb #00000007
 class MLPHead(nn.Sequential):
     "One hidden layer, from a vector (b, n_in) to (b, n_out)"
     def __init__(self, n_in, n_out, n_hidden=128, p=.3):
         _wants_vector('mlp', n_in)
         super().__init__(nn.Dropout(p), nn.Linear(n_in, n_hidden), nn.GELU(), nn.Dropout(p), nn.Linear(n_hidden, n_out))
 
-# %% ../nbs/13_heads.ipynb #a00fafee
+# %% ../nbs/13_heads.ipynb #0000000a
 class LinearHead(nn.Linear):
     "One linear layer, from a vector (b, n_in) to (b, n_out)"
     def __init__(self, n_in, n_out):
         _wants_vector('linear', n_in)
         super().__init__(n_in, n_out)
 
-# %% ../nbs/13_heads.ipynb #133d5f50
+# %% ../nbs/13_heads.ipynb #0000000d
 class ProbeHead(nn.Sequential):
     "Each number standardised, then one linear layer, from a vector (b, n_in) to (b, n_out)"
     def __init__(self, n_in, n_out, p=.5):
         _wants_vector('probe', n_in)
         super().__init__(nn.BatchNorm1d(n_in, affine=False), nn.Dropout(p), nn.Linear(n_in, n_out))
 
-# %% ../nbs/13_heads.ipynb #a3a31872
+# %% ../nbs/13_heads.ipynb #00000010
 class DecoderLevels(nn.Sequential):
     "The decoder of a blend autoencoder up to its last linear layer, from a vector (b, n_in) to logits (b, n_out)"
     def __init__(self, n_in, n_out, n_hidden=1024):
@@ -57,21 +57,21 @@ class DecoderHead(DecoderLevels):
         super().__init__(n_in, n_out, n_hidden)
         self.append(nn.BatchNorm1d(n_out)).append(nn.ReLU())
 
-# %% ../nbs/13_heads.ipynb #66e3c6b7
+# %% ../nbs/13_heads.ipynb #00000013
 def _weights(weights):
     "A MobileNetV3-small's state dict from torchvision or a file"
     from torchvision.models import MobileNet_V3_Small_Weights
     if weights is not True: return read_state(weights)
     return torchvision_state(MobileNet_V3_Small_Weights.IMAGENET1K_V1, "connect once, give a file with weights='mobilenet_v3_small.pth', or train from scratch with weights=None, train='all'")
 
-# %% ../nbs/13_heads.ipynb #d2c1d92b
+# %% ../nbs/13_heads.ipynb #00000015
 TRAINED = dict(last=('classifier.3.',), classifier=('classifier.0.', 'classifier.3.'), all=('',))   # `train` -> beginnings of the names that learn
 
 def _quick_norms(net, momentum=.1):
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d): m.momentum = momentum
 
-# %% ../nbs/13_heads.ipynb #48518d7d
+# %% ../nbs/13_heads.ipynb #00000017
 class _OneForThree(nn.Conv2d):
     "A convolution over three channels that also takes one channel, for three equal ones"
     def forward(self, x):
@@ -84,7 +84,7 @@ def _takes_one(conv):
     res.weight = conv.weight
     return res
 
-# %% ../nbs/13_heads.ipynb #af8a5952
+# %% ../nbs/13_heads.ipynb #00000019
 class MobileNetHead(nn.Module):
     "MobileNetV3-small over a map (b, 1 or 3, h, w), its last layer giving (b, n_out)"
     def __init__(self,
@@ -106,7 +106,7 @@ class MobileNetHead(nn.Module):
         self.frozen_random = not weights and train != 'all'
     def forward(self, x): return self.mobilenet(self.stem(x) if self.stem else x)   # (b, 1 or 3, h, w) -> (b, n_out)
 
-# %% ../nbs/13_heads.ipynb #fdd7a915
+# %% ../nbs/13_heads.ipynb #0000001f
 def fuse(
     model:nn.Module, # A trained head, or anything with convolutions
 )->nn.Module: # In evaluation mode, without gradients
@@ -117,7 +117,7 @@ def fuse(
             m[0], m[1] = fuse_conv_bn_eval(m[0], m[1]), nn.Identity()
     return res.to(memory_format=torch.channels_last)
 
-# %% ../nbs/13_heads.ipynb #1dd8d948
+# %% ../nbs/13_heads.ipynb #00000022
 HEADS = dict(linear=LinearHead, mlp=MLPHead, probe=ProbeHead, decoder=DecoderHead, decoder_levels=DecoderLevels,
              mobilenet=MobileNetHead, mobilenet_conv=partial(MobileNetHead, stem='conv'))   # name -> (n_in, n_out) -> module
 

@@ -7,7 +7,7 @@ __all__ = ['AUTOENCODERS', 'FitRecipe', 'FIT_RECIPES', 'BLEND_ENCODERS', 'check_
            'VariationalAutoencoder', 'distinct_blends', 'split_blends', 'fit_autoencoder', 'neighbours_kept',
            'blend_scores', 'LogShares', 'Raw', 'EncoderHalf', 'blend_encoder', 'autoencoder']
 
-# %% ../nbs/11_mixture.ipynb #a04641ca
+# %% ../nbs/11_mixture.ipynb #00000003
 import math
 from collections import namedtuple
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from .checkpoints import load_weights, read_state
 from .data import array_dls
 from .train import fit_learner, freeze
 
-# %% ../nbs/11_mixture.ipynb #2b3dccda
+# %% ../nbs/11_mixture.ipynb #00000007
 def check_shares(
     blend:torch.Tensor, # (…, 12) shares
 )->torch.Tensor: # The same
@@ -42,7 +42,7 @@ def check_shares(
     raise FabricError(f"row {i} of {len(rows)} blends sums to {total[i]:.4g}{less}; shares are from 0 up and sum to 1: "
                       "make the row with blend_vector, which checks it, or divide it by its sum if it is whole")
 
-# %% ../nbs/11_mixture.ipynb #33c91d92
+# %% ../nbs/11_mixture.ipynb #0000000a
 def _half(sizes, norm, *end):
     "Linear, norm and GELU for each pair of sizes; after the last Linear what is given"
     layers = []
@@ -59,7 +59,7 @@ class BlendAutoencoder(nn.Module):
     def forward(self, blend): return self.decoder(self.encoder(check_shares(blend)))   # (b, 12) -> (b, 12)
     def loss(self, back, blend): return F.l1_loss(back, blend)
 
-# %% ../nbs/11_mixture.ipynb #74a7fbcc
+# %% ../nbs/11_mixture.ipynb #0000000c
 class VariationalAutoencoder(BlendAutoencoder):
     "A blend autoencoder whose encoder gives a mean; the log-variance is a layer beside it"
     def __init__(self, norm, end, hidden=1024, n_out=512, weight=1e-4):
@@ -72,14 +72,14 @@ class VariationalAutoencoder(BlendAutoencoder):
         return self.decoder(mean + self.training*torch.randn_like(mean)*(logvar/2).exp())
     def loss(self, back, blend): return super().loss(back, blend) + self.weight*self.kl
 
-# %% ../nbs/11_mixture.ipynb #7dc3e10b
+# %% ../nbs/11_mixture.ipynb #0000000d
 _FIBRES, _softmax = len(FIBRES), partial(nn.Softmax, -1)
 AUTOENCODERS = dict(simple_ae=partial(BlendAutoencoder, nn.BatchNorm1d, lambda: (nn.BatchNorm1d(_FIBRES), nn.ReLU())),
                     simple_gelu_ae=partial(BlendAutoencoder, nn.LayerNorm, lambda: (nn.LayerNorm(_FIBRES), nn.GELU())),
                     variational_ae=partial(VariationalAutoencoder, nn.LayerNorm, lambda: (_softmax(),)),
                     simplex_ae=partial(BlendAutoencoder, nn.LayerNorm, lambda: (_softmax(),), hidden=384))
 
-# %% ../nbs/11_mixture.ipynb #43690f28
+# %% ../nbs/11_mixture.ipynb #00000010
 def distinct_blends(
     blends:np.ndarray, # (n, 12) shares; repeated blends become one row
 )->pd.DataFrame: # A column for each fibre; `fibres`, the set of those that are there; `times`, how often the blend stood there
@@ -97,7 +97,7 @@ def split_blends(
     groups = pick(dict(blend=table.index, fibres=table.get('fibres')), by, 'split')
     return next(GroupShuffleSplit(1, test_size=test, random_state=seed).split(table, groups=groups))
 
-# %% ../nbs/11_mixture.ipynb #f469383e
+# %% ../nbs/11_mixture.ipynb #00000019
 FitRecipe = namedtuple('FitRecipe', 'lr epochs bs cycle mix')
 FIT_RECIPES = dict(reference=FitRecipe(1e-5, 100, 256, False, False), ours=FitRecipe(3e-3, 150, 128, True, True))
 
@@ -121,7 +121,7 @@ def fit_autoencoder(
         with learn.no_bar(), learn.no_logging(): (learn.fit_one_cycle if r.cycle else learn.fit)(epochs or r.epochs, r.lr)
     return learn
 
-# %% ../nbs/11_mixture.ipynb #5c1b8c1b
+# %% ../nbs/11_mixture.ipynb #0000001c
 def neighbours_kept(
     latent:torch.Tensor, # (n, width) a vector for each blend
     blends:torch.Tensor, # (n, 12) shares, all different
@@ -143,7 +143,7 @@ def blend_scores(
     return {'L1': e.mean().item(), 'total variation': e.sum(1).mean().item()/2, 'within 1 %': (e <= .01).all(1).float().mean().item(),
             'neighbours': float('nan') if latent is None else neighbours_kept(latent, blends)}
 
-# %% ../nbs/11_mixture.ipynb #8b931b18
+# %% ../nbs/11_mixture.ipynb #00000029
 class LogShares(nn.Module):
     "log(1 + 20 share), scaled so that a whole stays 1"
     n_out = 12
@@ -160,7 +160,7 @@ class EncoderHalf(nn.Module):
         freeze(self)
     def forward(self, blend): return self.normalize(self.encoder(check_shares(blend)))   # (b, 12) -> (b, 512)
 
-# %% ../nbs/11_mixture.ipynb #0ed4a660
+# %% ../nbs/11_mixture.ipynb #0000002b
 def _state(kind, pretrained):
     "Named tensors: those of a dict, of a file, or ours (True)"
     if isinstance(pretrained, Mapping): return dict(pretrained)
@@ -185,7 +185,7 @@ def _plain(make, pretrained):
 
 BLEND_ENCODERS = dict(raw=partial(_plain, Raw), log=partial(_plain, LogShares), **{kind: partial(_ae_half, kind) for kind in AUTOENCODERS})
 
-# %% ../nbs/11_mixture.ipynb #d637a393
+# %% ../nbs/11_mixture.ipynb #0000002c
 def blend_encoder(
     name:str, # A name of `BLEND_ENCODERS`
     pretrained=True, # True: our weights; False: random ones; a file; or a dict of tensors

@@ -7,7 +7,7 @@ __all__ = ['RECIPES', 'FLAT', 'Recipe', 'TouchModel', 'Absent', 'VectorsOnly', '
            'touch_learner', 'embed_fabrics', 'fit_touch', 'touch_probs', 'touch_folds', 'touch_refit', 'save_touch',
            'load_touch', 'effective_levels', 'TouchPrediction', 'predict_touch']
 
-# %% ../nbs/20_touch.ipynb #c31d9ab1
+# %% ../nbs/20_touch.ipynb #00000003
 import hashlib, math, warnings
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,9 +29,9 @@ from .train import TouchLoss, activate, eval_frozen, fit_folds, fit_learner, ran
 from .encoders import encoder_card, encoder_from_card, image_encoder
 from .mixture import blend_encoder
 from .fusion import EachFusion, fusion
-from .heads import HEADS, fuse, head
+from .heads import HEADS, fuse as folded, head
 
-# %% ../nbs/20_touch.ipynb #93bff00c
+# %% ../nbs/20_touch.ipynb #00000008
 @dataclass(frozen=True)
 class Recipe:
     "The parts that tell one touch model from another"
@@ -42,6 +42,7 @@ class Recipe:
     missing:float=0. # Chance that a fabric's photo or blend is withheld in training
     members:int=1    # How many fusions and heads, trained side by side on one trunk, are averaged
 
+# %% ../nbs/20_touch.ipynb #00000009
 RECIPES = dict(
     venezia                  = Recipe('raw',            'bilinear_map', 'mobilenet_conv'),
     constantinople           = Recipe('simple_ae',      'bilinear',     'decoder'),
@@ -65,19 +66,13 @@ RECIPES = dict(
     photo                    = Recipe('raw', 'photo', 'mlp'),
     blend                    = Recipe('log', 'blend', 'mlp'))
 
-# %% ../nbs/20_touch.ipynb #4219fa28
+# %% ../nbs/20_touch.ipynb #0000000c
 class TouchModel(nn.Module):
     "Photo and blend in, logits (b, targets, width) out; (members, b, targets, width) while members train; (b, targets) from a head that answers with numbers"
     def __init__(self, encoder, blend_encoder, fusion, head, targets=TOUCHES, absent=None):
         super().__init__()
         self.encoder, self.blend_encoder, self.absent, self.fusion, self.head = encoder, blend_encoder, absent, fusion, head
         self.targets, self.recipe, self.parts, self.head_args, self.temperature = as_targets(targets), None, None, {}, None
-    @property
-    def numbers(self): return getattr(self.head, 'numbers', False)
-    @property
-    def temperature(self): return self._temperature
-    @temperature.setter
-    def temperature(self, t): self._temperature = _temperature(self.targets, t)
     def from_vectors(self,
         v:torch.Tensor,     # (b, n_img) image vectors
         blend:torch.Tensor, # (b, 12) shares
@@ -94,19 +89,30 @@ class TouchModel(nn.Module):
         "Photos or stored vectors, and blends"
         x, blend = x.as_subclass(torch.Tensor), blend.as_subclass(torch.Tensor)   # fastai's kinds of tensor do not multiply with each other
         return self.from_vectors(x if x.ndim == 2 else self.wake()(x), blend)
-    def wake(self):
-        "The image encoder; built now if that was left until it is needed"
-        if getattr(self.encoder, 'late', None): self.encoder = self.encoder.late().to(next(self.head.parameters()).device)
-        return self.encoder
     def train(self, mode=True): return eval_frozen(super().train(mode))
-    def fuse(self):
-        "A frozen copy for fast evaluation, its BatchNorm folded away; it shares the image encoder, and cannot be saved"
-        parts = [part and fuse(part) for part in (self.blend_encoder, self.fusion, self.head, self.absent)]
-        res = TouchModel(self.encoder, *parts[:3], self.targets, parts[3])
-        res.recipe, res.temperature, res.training = self.recipe, self.temperature, False      # of the encoder's mode others decide
-        return res
 
-# %% ../nbs/20_touch.ipynb #1dc4019c
+# %% ../nbs/20_touch.ipynb #0000000e
+@patch(as_prop=True)
+def numbers(self:TouchModel): return getattr(self.head, 'numbers', False)
+
+def _set_temperature(self, t): self._temperature = _temperature(self.targets, t)
+TouchModel.temperature = property(lambda self: self._temperature, _set_temperature)
+
+@patch
+def wake(self:TouchModel):
+    "The image encoder; built now if that was left until it is needed"
+    if getattr(self.encoder, 'late', None): self.encoder = self.encoder.late().to(next(self.head.parameters()).device)
+    return self.encoder
+
+@patch
+def fuse(self:TouchModel):
+    "A frozen copy for fast evaluation, its BatchNorm folded away; it shares the image encoder, and cannot be saved"
+    parts = [part and folded(part) for part in (self.blend_encoder, self.fusion, self.head, self.absent)]
+    res = TouchModel(self.encoder, *parts[:3], self.targets, parts[3])
+    res.recipe, res.temperature, res.training = self.recipe, self.temperature, False      # of the encoder's mode others decide
+    return res
+
+# %% ../nbs/20_touch.ipynb #0000000f
 def _temperature(targets, t):
     "A temperature for each target, or None"
     if t is None: return None
@@ -115,13 +121,16 @@ def _temperature(targets, t):
     if len(res) == len(targets) and all(0 < x < math.inf for x in res): return res
     raise FabricError(f"temperature is {t!r}; give {len(targets)} numbers above 0, one for each of {[x.name for x in targets]}, as calibrate_folds finds them")
 
-# %% ../nbs/20_touch.ipynb #1c9837ac
+# %% ../nbs/20_touch.ipynb #00000010
 def _check_vectors(model, v, blend):
     "Tensors of shapes that fit"
-    if not isinstance(v, torch.Tensor) or not isinstance(blend, torch.Tensor): raise FabricError(f"vectors and blends are tensors here, not {type(v).__name__} and {type(blend).__name__}; touch_probs takes arrays")
+    if not isinstance(v, torch.Tensor) or not isinstance(blend, torch.Tensor):
+        raise FabricError(f"vectors and blends are tensors here, not {type(v).__name__} and {type(blend).__name__}; touch_probs takes arrays")
     n = model.encoder.n_out
-    if v.ndim != 2 or v.shape[1] != n: raise FabricError(f"the image vectors have shape {tuple(v.shape)}, this model takes (b, {n}), from encoder {model.encoder.name!r}; embed with that encoder")
-    if blend.shape != (len(v), len(FIBRES)): raise FabricError(f"the blends have shape {tuple(blend.shape)}, the photos are {len(v)}; give ({len(v)}, {len(FIBRES)}) shares, from blend_vector")
+    if v.ndim != 2 or v.shape[1] != n:
+        raise FabricError(f"the image vectors have shape {tuple(v.shape)}, this model takes (b, {n}), from encoder {model.encoder.name!r}; embed with that encoder")
+    if blend.shape != (len(v), len(FIBRES)):
+        raise FabricError(f"the blends have shape {tuple(blend.shape)}, the photos are {len(v)}; give ({len(v)}, {len(FIBRES)}) shares, from blend_vector")
     if not v.is_meta: _check_gaps(model, 'photo', v); _check_gaps(model, 'blend', blend)
 
 def _check_gaps(model, what, x):
@@ -134,7 +143,7 @@ def _check_gaps(model, what, x):
     if gone[i]: raise FabricError(f"{what} {i} is missing (NaN) and recipe {model.recipe!r} was not trained to do without; use one that was, such as 'mlb_either'")
     raise FabricError(f"{what} {i} holds infinite numbers, or NaN among others; give finite ones" + (", or NaN throughout if it is missing" if model.absent else ''))
 
-# %% ../nbs/20_touch.ipynb #7c09e792
+# %% ../nbs/20_touch.ipynb #00000012
 class Absent(nn.Module):
     "Learned stand-ins for a photo or a blend that is missing (NaN), or withheld with chance `p` in training"
     def __init__(self, n_img, n_blend, p):
@@ -148,12 +157,13 @@ class Absent(nn.Module):
         p = encode(torch.where(no_blend[:, None], 1/blend.shape[1], blend))        # (b, n_blend), any blend where there is none
         return torch.where(no_photo[:, None], self.photo, v), torch.where(no_blend[:, None], self.blend, p)
 
-# %% ../nbs/20_touch.ipynb #455c3f45
+# %% ../nbs/20_touch.ipynb #00000015
 class VectorsOnly(nn.Module):
     "Stands for an encoder whose vectors are stored: knows their width, refuses photos; or, with `late`, until a photo comes"
     size, id = None, 'vectors'
     def __init__(self, n_out, late=None, name='vectors'): super().__init__(); self.n_out, self.late, self.name = n_out, late, name
-    def forward(self, x): raise FabricError(f"this model was built for stored vectors of {self.n_out} numbers and has no encoder; build it with encoder='swatch' or another name to give it photos")
+    def forward(self, x):
+        raise FabricError(f"this model was built for stored vectors of {self.n_out} numbers and has no encoder; build it with encoder='swatch' or another name to give it photos")
     prepare = forward
 
 def _encoder(encoder, pretrained=True):
@@ -161,9 +171,10 @@ def _encoder(encoder, pretrained=True):
     if isinstance(encoder, Integral) and not isinstance(encoder, bool) and encoder > 0: return VectorsOnly(int(encoder))
     if isinstance(encoder, str): return image_encoder(encoder, pretrained)
     if isinstance(encoder, nn.Module) and hasattr(encoder, 'n_out'): return encoder
-    raise FabricError(f"an encoder is a name, an ImageEncoder or the width of stored vectors, not {encoder if isinstance(encoder, (int, float)) else type(encoder).__name__}")
+    given = encoder if isinstance(encoder, (int, float)) else type(encoder).__name__
+    raise FabricError(f"an encoder is a name, an ImageEncoder or the width of stored vectors, not {given}")
 
-# %% ../nbs/20_touch.ipynb #aeb1d1f3
+# %% ../nbs/20_touch.ipynb #00000017
 class EachHead(nn.ModuleList):
     "A head for each target, their answers side by side"
     def __init__(self, heads): super().__init__(heads)
@@ -177,11 +188,21 @@ class Members(EachHead):
         out = torch.stack([h(x) for h,x in zip(self, xs)])                         # (members, b, n_out)
         return out if self.training else out.mean(0)
 
+# %% ../nbs/20_touch.ipynb #00000018
+def _says_numbers(name): return getattr(pick(HEADS, name, 'head'), 'numbers', False)
+
+def _check_recipe(r, targets):
+    "What a recipe asks for can be built, and can answer for these targets"
+    if not isinstance(r.missing, (int, float)) or not 0 <= r.missing < 1: raise FabricError(f"missing is {r.missing!r}; it is the chance to withhold a side, from 0 up to below 1")
+    if type(r.members) is not int or not 1 <= r.members <= 64: raise FabricError(f"members is {r.members!r}; give a whole number from 1 to 64")
+    if not _says_numbers(r.head): return
+    if r.members > 1: raise FabricError(f"the head {r.head!r} answers with numbers and cannot be one of several members; use another, such as 'mlp'")
+    other = [t.name for t in targets if not t.levels]
+    if other: raise FabricError(f"the head {r.head!r} answers with a level's index and cannot predict {other}; use another recipe, such as 'mlb'")
+
 def _fusion_and_head(r, n_img, n_blend, targets, head_args):
     "What follows the trunk: one fusion and head, or one for each target"
-    numbers = getattr(pick(HEADS, r.head, 'head'), 'numbers', False)
-    width = 1 if numbers else max(t.levels or 1 for t in targets)
-    if numbers and r.members > 1: raise FabricError(f"the head {r.head!r} answers with numbers and cannot be one of several members; use another, such as 'mlp'")
+    width = 1 if _says_numbers(r.head) else max(t.levels or 1 for t in targets)
     def one(n):
         f = fusion(r.fusion, n_img, n_blend)
         return f, head(r.head, f.n_out, n*width, **head_args)
@@ -191,7 +212,7 @@ def _fusion_and_head(r, n_img, n_blend, targets, head_args):
     members = lambda n: one(n) if r.members == 1 else several(partial(one, n), r.members, Members)
     return several(partial(members, 1), len(targets), EachHead) if r.each else members(len(targets))
 
-# %% ../nbs/20_touch.ipynb #c41f918c
+# %% ../nbs/20_touch.ipynb #00000019
 def touch_model(
     recipe:str|Recipe='mlb', # A name of `RECIPES`, or a recipe of one's own
     encoder='swatch', # Name of an image encoder, an `ImageEncoder`, or the width of stored vectors
@@ -202,17 +223,15 @@ def touch_model(
     "A touch model by recipe; further arguments go to the head"
     targets, encoder = as_targets(targets), _encoder(encoder, pretrained is not False)
     r = recipe if isinstance(recipe, Recipe) else pick(RECIPES, recipe, 'recipe')
-    if not isinstance(r.missing, (int, float)) or not 0 <= r.missing < 1: raise FabricError(f"missing is {r.missing!r}; it is the chance to withhold a side, from 0 up to below 1")
-    if type(r.members) is not int or not 1 <= r.members <= 64: raise FabricError(f"members is {r.members!r}; give a whole number from 1 to 64")
+    _check_recipe(r, targets)
     blender = blend_encoder(r.blend, pretrained)
     fused, reader = _fusion_and_head(r, encoder.n_out, blender.n_out, targets, kwargs)
     model = TouchModel(encoder, blender, fused, reader, targets, Absent(encoder.n_out, blender.n_out, r.missing) if r.missing else None)
-    if model.numbers and not all(t.levels for t in targets): raise FabricError(f"the head {r.head!r} answers with a level's index and cannot predict {[t.name for t in targets if not t.levels]}; use another recipe, such as 'mlb'")
     model.recipe = recipe if isinstance(recipe, str) else next((k for k,v in RECIPES.items() if v == r), 'own')
     model.parts, model.head_args = r, kwargs
     return model
 
-# %% ../nbs/20_touch.ipynb #da3914d6
+# %% ../nbs/20_touch.ipynb #00000020
 def level_rps(
     targets:tuple, # Of `Target`
 ):
@@ -223,18 +242,22 @@ def level_rps(
         return torch.stack(scores).nanmean()
     return label_rps
 
+# %% ../nbs/20_touch.ipynb #00000022
 def _check_width(dls, encoder):
     "Photos or vectors of the size that the encoder gives or takes"
     x = dls.valid.one_batch()[0]
     if x.ndim == 2 and x.shape[1] != encoder.n_out:
-        raise FabricError(f"the stored vectors have {x.shape[1]} numbers and encoder {encoder.name!r} gives {encoder.n_out}; embed with the same encoder, or name the width: encoder={x.shape[1]}")
+        raise FabricError(f"the stored vectors have {x.shape[1]} numbers and encoder {encoder.name!r} gives {encoder.n_out}; embed with the same encoder, "
+                          f"or name the width: encoder={x.shape[1]}")
     size, crop, mode = encoder.size, getattr(encoder, 'crop', 1.), getattr(encoder, 'crop_mode', 'center')
-    if x.ndim == 4 and mode != 'center': raise FabricError(f"encoder {encoder.name!r} takes photos with crop_mode {mode!r}, and touch_dls gives their middle squares; embed the photos first: touch_dls(…, vectors=embed_fabrics(…))")
+    if x.ndim == 4 and mode != 'center':
+        raise FabricError(f"encoder {encoder.name!r} takes photos with crop_mode {mode!r}, and touch_dls gives their middle squares; embed the photos first: "
+                          "touch_dls(…, vectors=embed_fabrics(…))")
     if x.ndim == 4 and size and (x.shape[-1], getattr(dls, 'crop', 1.)) != (size, crop):
         raise FabricError(f"photos of {x.shape[-1]} pixels, crop {getattr(dls, 'crop', 1.)}, for encoder {encoder.name!r}, which takes {size}, crop {crop}; use touch_dls(…, size={size}"
                           + (')' if crop == 1 else f", crop={crop})"))
 
-# %% ../nbs/20_touch.ipynb #ac7ce069
+# %% ../nbs/20_touch.ipynb #00000023
 def touch_learner(
     dls, # From `touch_dls`
     recipe:str|Recipe='mlb', # A name of `RECIPES`, or a recipe of one's own
@@ -253,7 +276,7 @@ def touch_learner(
     metrics = [level_rps(dls.targets)] if any(t.levels for t in dls.targets) else []
     return fit_learner(dls, model, TouchLoss(dls.targets, loss), metrics=metrics, **kwargs)
 
-# %% ../nbs/20_touch.ipynb #1003f789
+# %% ../nbs/20_touch.ipynb #0000002b
 def embed_fabrics(
     fabrics:Fabrics, # With photos
     encoder='swatch', # Name of an image encoder, or an `ImageEncoder`
@@ -271,7 +294,7 @@ def fit_touch(
     "One cycle of about `steps` batches, in 2 to 60 epochs"
     learn.fit_one_cycle(max(2, min(60, round(steps/len(learn.dls.train)))), lr)
 
-# %% ../nbs/20_touch.ipynb #688744c6
+# %% ../nbs/20_touch.ipynb #0000002c
 def touch_probs(
     model:TouchModel, # Trained
     vectors, # (n, n_img) image vectors; a row of NaN is a missing photo
@@ -288,7 +311,7 @@ def touch_probs(
             if t.levels: probs[:, j:j+1, :t.levels] = temper(probs[:, j:j+1, :t.levels], [heat])
     return probs
 
-# %% ../nbs/20_touch.ipynb #7a38cd3f
+# %% ../nbs/20_touch.ipynb #0000002d
 def touch_folds(
     fabrics:Fabrics, # What to learn from
     vectors:np.ndarray, # (n, n_out) stored embeddings
@@ -304,7 +327,7 @@ def touch_folds(
     make = lambda fold: touch_learner(touch_dls(fabrics, fold, vectors), recipe, vectors.shape[1], keep_best=False, **kwargs)
     return fit_folds(make, fit, folds or fabrics.folds(), tag=f'{recipe} {kwargs} {[t.name for t in fabrics.targets]} {how} data {data}', **fold_args).preds
 
-# %% ../nbs/20_touch.ipynb #1a93dade
+# %% ../nbs/20_touch.ipynb #00000031
 def touch_refit(
     fabrics:Fabrics, # What to learn from, all of it
     vectors:np.ndarray, # (n, n_out) stored embeddings
@@ -320,44 +343,49 @@ def touch_refit(
         with learn.no_bar(), learn.no_logging(): fit(learn)
     return learn.model.eval()
 
-# %% ../nbs/20_touch.ipynb #c1328a3d
+# %% ../nbs/20_touch.ipynb #00000037
 def save_touch(
     model:TouchModel, # Trained
     folder:str|Path, # Folder to make or replace
     **card # More for the card, such as scores or data; JSON types
 )->Path: # The folder
     "Save a touch model as safetensors and a card"
-    if not model.parts: raise FabricError("this model does not know its recipe and could not be loaded again; save the one that it was fused from, or build it with touch_model, which also takes a Recipe of one's own")
-    base = dict(kind='touch', recipe=model.recipe, parts=asdict(model.parts), head_args={k: v for k,v in model.head_args.items() if k != 'weights'}, fibres=list(FIBRES), targets=[list(t) for t in model.targets],
-                encoder=encoder_card(model.wake()), temperature=model.temperature)
+    if not model.parts:
+        raise FabricError("this model does not know its recipe and could not be loaded again; save the one that it was fused from, or build it with touch_model, "
+                          "which also takes a Recipe of one's own")
+    head_args = {k: v for k,v in model.head_args.items() if k != 'weights'}
+    base = dict(kind='touch', recipe=model.recipe, parts=asdict(model.parts), head_args=head_args, fibres=list(FIBRES),
+                targets=[list(t) for t in model.targets], encoder=encoder_card(model.wake()), temperature=model.temperature)
     return save_checkpoint(folder, model, base | card)
 
-# %% ../nbs/20_touch.ipynb #162af814
+# %% ../nbs/20_touch.ipynb #00000038
 def _from_card(card):
     "An untrained model of the shape that a card describes"
     try:
         name, recipe, e, targets = card['recipe'], Recipe(**card['parts']), card['encoder'], as_targets([Target(*t) for t in card['targets']])
         encoder = e['n_out'] if e['name'] == 'vectors' else encoder_from_card(e)
     except FabricError: raise
-    except (KeyError, TypeError, AttributeError) as err: raise FabricError(f"card.json does not describe a touch model ({type(err).__name__}: {err}); it needs recipe, parts, targets and encoder as save_touch writes them") from err
+    except (KeyError, TypeError, AttributeError) as err:
+        raise FabricError(f"card.json does not describe a touch model ({type(err).__name__}: {err}); it needs recipe, parts, targets and encoder as save_touch writes them") from err
     if RECIPES.get(name, recipe) != recipe:
         raise FabricError(f"recipe {name!r} was saved as {recipe}, but here it is {RECIPES[name]}; load it with the version that saved it")
     model = touch_model(recipe, encoder, targets, pretrained=False, **{k: v for k,v in card.get('head_args', {}).items() if k != 'weights'})
     model.recipe, model.temperature = name, card.get('temperature')
     return model
 
-# %% ../nbs/20_touch.ipynb #0dbdd509
+# %% ../nbs/20_touch.ipynb #00000039
 def load_touch(
     folder:str|Path, # From `save_touch`
     **expect # What the card must say, e.g. recipe='mlb'
 )->TouchModel: # In evaluation mode; its card is `model.card`
     "Load a touch model, or say what does not fit"
-    if Path(str(folder)).suffix in ('.pth', '.pt') and Path(str(folder)).is_file(): raise FabricError(f"{folder} is a PyTorch file; a checkpoint of the reference is read with fabric_touch.galata.load_reference")
+    if Path(str(folder)).suffix in ('.pth', '.pt') and Path(str(folder)).is_file():
+        raise FabricError(f"{folder} is a PyTorch file; a checkpoint of the reference is read with fabric_touch.galata.load_reference")
     model, card = load_checkpoint(folder, _from_card, kind='touch', fibres=list(FIBRES), **expect)
     model.card = card
     return model.eval()
 
-# %% ../nbs/20_touch.ipynb #e9e55141
+# %% ../nbs/20_touch.ipynb #00000041
 FLAT = 4.7  # effective levels out of five, above which a prediction counts as "not sure"
 
 def effective_levels(
@@ -366,7 +394,7 @@ def effective_levels(
     "exp of the entropy: how many levels a distribution really spreads over"
     return np.exp(-(probs*np.log(np.clip(probs, 1e-12, 1))).sum(-1))
 
-# %% ../nbs/20_touch.ipynb #71316c02
+# %% ../nbs/20_touch.ipynb #00000043
 @dataclass
 class TouchPrediction:
     "What a model says of one fabric"
@@ -375,7 +403,7 @@ class TouchPrediction:
     blend:dict       # The blend as it was read, None if there was none
     numbers:bool=False # From a model that says one number per touch, and no distribution
     @property
-    def indices(self): return tuple(int(self.probs[j, :t.levels].argmax()) for j,t in enumerate(self.targets) if t.levels)   # the most likely level, counted from 0
+    def indices(self): return tuple(int(self.probs[j, :t.levels].argmax()) for j,t in enumerate(self.targets) if t.levels)
     def value(self, j):
         t, p = self.targets[j], self.probs[j:j+1]
         if not t.levels: return dict(value=round(float(p[0, 0]), 4))
@@ -386,7 +414,7 @@ class TouchPrediction:
     def to_dict(self): return {t.name: self.value(j) for j,t in enumerate(self.targets)}
     def __repr__(self): return '\n'.join(_line(k, v) for k,v in self.to_dict().items())
 
-# %% ../nbs/20_touch.ipynb #9980fa71
+# %% ../nbs/20_touch.ipynb #00000044
 @patch
 def plot(self:TouchPrediction, **kwargs):
     "Bars of the levels; numbers stand above them"
@@ -410,7 +438,7 @@ def _line(name, v):
     if 'probs' not in v: return f"{name:12s} level {v['level']}   ({v['expected']:.2f}, a number without a distribution)"
     return f"{name:12s} level {v['level']} of {len(v['probs'])}" + ('' if v['sure'] else '  (not sure)') + f"   {'  '.join(f'{100*p:2.0f}%' for p in v['probs'])}"
 
-# %% ../nbs/20_touch.ipynb #94a342a0
+# %% ../nbs/20_touch.ipynb #00000045
 def _read_blend(blend):
     if blend is None: return None
     return parse_blend(blend) if isinstance(blend, str) else blend_from_vector(blend_vector(blend))
@@ -430,7 +458,8 @@ def predict_touch(
     if image is None and blend is None: raise FabricError("neither photo nor blend is given; give one or both")
     model = load_touch(model) if isinstance(model, (str, Path)) else model
     absent = [what for what,x in dict(photo=image, blend=blend).items() if x is None]
-    if absent and not model.absent: raise FabricError(f"no {absent[0]} is given, and recipe {model.recipe!r} was not trained to do without; give one, or use a model that was, such as 'mlb_either'")
+    if absent and not model.absent:
+        raise FabricError(f"no {absent[0]} is given, and recipe {model.recipe!r} was not trained to do without; give one, or use a model that was, such as 'mlb_either'")
     read = _read_blend(blend)
     shares = np.full(len(FIBRES), np.nan) if read is None else blend_vector(read)
     return TouchPrediction(touch_probs(model, _vector(model, image), shares[None])[0], model.targets, read, model.numbers)
