@@ -9,17 +9,23 @@ __all__ = ['COLUMNS', 'FORMATS', 'read_pages', 'describe_rows', 'product_table',
 import hashlib, json, os, time
 from itertools import islice
 from pathlib import Path
-import numpy as np, pandas as pd
+import numpy as np, pandas as pd, torch
+from PIL import Image
 from .core import FabricError, need, paced, pick, whole_file
 from .blends import FIBRES
 from .classes import csv_bytes
 from .embeds import locked
-from .product import STAGES, VERSION, ProductModels, describe_product, model_cards
+from .product import PRODUCT_SCHEMA, STAGES, VERSION, ProductModels, as_models, describe_product, file_name, model_cards
 
 # %% ../nbs/40b_catalogs.ipynb #00000007
 COLUMNS = ('id', 'title', 'photos', 'label', 'fabric_photos')
-_READERS = {'.csv': lambda p: pd.read_csv(p, dtype=str, keep_default_na=False, encoding='utf-8-sig'),
-            '.tsv': lambda p: pd.read_csv(p, dtype=str, keep_default_na=False, encoding='utf-8-sig', sep='\t'),
+
+def _csv(path, sep=','):
+    table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding='utf-8-sig')
+    if isinstance(table.index, pd.RangeIndex): return table
+    raise FabricError(f"{path}: its rows have more cells than its first line has names; name every column, and put quotes around a text that holds {sep!r}")
+
+_READERS = {'.csv': _csv, '.tsv': lambda p: _csv(p, '\t'),
             '.jsonl': lambda p: pd.read_json(p, lines=True, dtype=False, convert_dates=False, encoding='utf-8-sig'),
             '.parquet': lambda p: need('pyarrow', 'scale') and pd.read_parquet(p, engine='pyarrow')}
 
@@ -33,7 +39,7 @@ def _read_table(source):
     except Exception as e: raise FabricError(f"{source} cannot be read as a table ({type(e).__name__}: {str(e)[:160]})") from e
 
 # %% ../nbs/40b_catalogs.ipynb #00000008
-def _missing(v): return v is None or isinstance(v, float) and np.isnan(v) or isinstance(v, str) and not v.strip()
+def _missing(v): return pd.api.types.is_scalar(v) and pd.isna(v) or isinstance(v, str) and not v.strip()
 
 def _photos(cell, root):
     "The photos of a cell as files"
@@ -42,7 +48,7 @@ def _photos(cell, root):
     elif not isinstance(cell, str): return [cell]                              # no name, which the page's record will say
     elif cell.lstrip().startswith('['):
         try: names = json.loads(cell)
-        except ValueError: names = [cell]
+        except (ValueError, RecursionError): names = [cell]
     else: names = [f.strip() for f in cell.split('|') if f.strip()]
     return [os.path.join(root, f) if isinstance(f, str) else f for f in names]
 
@@ -53,11 +59,13 @@ def read_pages(
 )->pd.DataFrame: # id, title, photos, label, fabric_photos; what is missing is None, or an empty list
     "A table of shop pages"
     table, folder = _read_table(source)
+    if table.index.name in COLUMNS and table.index.name not in table: table = table.reset_index()     # ids that pandas took for its index
+    if not table.columns.is_unique: raise FabricError(f"the table has the column {str(table.columns[table.columns.duplicated()][0])[:60]!r} twice; keep one")
     odd, content = [c for c in table if c not in COLUMNS], [c for c in COLUMNS[1:4] if c in table]
     if odd: raise FabricError(f"the table has a column {str(odd[0])[:60]!r}, which is not known; its columns are: {', '.join(COLUMNS)}")
     if not content or not len(table): raise FabricError("the table has " + ("no row" if content else "none of the columns title, photos, label") + "; a row is a shop page")
     root = str(folder if root is None else root)
-    ids = pd.Series([f'{i:06d}' for i in range(len(table))] if 'id' not in table else [str(v) if not _missing(v) else '' for v in table['id']])
+    ids = pd.Series([f'{i:06d}' for i in range(len(table))] if 'id' not in table else [str(v) if not _missing(v) else '' for v in table['id']], dtype=object)
     bad = ids[(ids == '') | ids.duplicated()]
     if len(bad): raise FabricError(f"row {bad.index[0]} has " + (f"the id {bad.iloc[0]!r:.60}, which stood before" if bad.iloc[0] else 'no id') + "; give each page an id of its own, or leave the column out")
     texts = {c: [None if _missing(v) else v for v in table[c]] if c in table else [None]*len(table) for c in ('title', 'label')}
@@ -78,9 +86,12 @@ def describe_rows(
 )->list: # Of records, JSON types alone
     "The records of some pages"
     def one(row):
-        try: record = describe_product(row['title'], row['photos'], row['label'], models, row['fabric_photos'])
+        try:
+            record = describe_product(row['title'], row['photos'], row['label'], models, row['fabric_photos'])
+            json.dumps(record, allow_nan=False)                                # what no file can hold fails here, and not as it is written
         except Exception as e: return _no_page(e)
         return record | dict(models=[m | dict(card={k: v for k,v in m['card'].items() if k in _DIGESTS}) for m in record['models']])
+    models = as_models(models)
     return [dict(id=row['id'], **one(row)) for row in rows]
 
 # %% ../nbs/40b_catalogs.ipynb #0000000f
@@ -106,42 +117,55 @@ def _flat(record):
                 blend=blend.get('text'), **{f: blend['shares'].get(f, 0.) if blend else None for f in FIBRES}, **_touch_cells(r['touches']),
                 view=r['views'][0]['crop'] if r['views'] else None, failed=' '.join(dict.fromkeys(f['stage'] for f in failures)), why=failures[0]['why'] if failures else '')
 
+def _as_utf8(v): return v.encode('utf-8', 'backslashreplace').decode() if isinstance(v, str) else v   # half a sign, which no table holds, as its code
+
+def _ordered(table):
+    "What went wrong stands last, whatever touches came before it"
+    last = [c for c in ('view', 'failed', 'why') if c in table]
+    return table[[c for c in table if c not in last] + last]
+
 def product_table(
     records, # Of `describe_rows`
 )->pd.DataFrame: # A row per page
     "Records as a table"
-    table = pd.DataFrame([_flat(r) for r in records])
-    last = [c for c in ('view', 'failed', 'why') if c in table]
-    return table[[c for c in table if c not in last] + last]
+    return _ordered(pd.DataFrame([{k: _as_utf8(v) for k,v in _flat(r).items()} for r in records]))
 
 # %% ../nbs/40b_catalogs.ipynb #00000013
+_BESIDE = 'recipe', 'targets', 'temperature', 'groups', 'exclusive', 'thresholds'   # what a model's answers rest on besides its weights
+
 def _weights(model):
-    "A digest of a model's weights: its card's, or of the numbers themselves"
-    card = getattr(model, 'card', None) or {}
-    if 'weights_sha256' in card: return card['weights_sha256']
-    digest = hashlib.sha256()
-    for k,v in sorted(model.state_dict().items()): digest.update(k.encode()); digest.update(np.ascontiguousarray(v.cpu()).tobytes())
+    "A digest of what a model's answers rest on, as it is now"
+    if hasattr(model, 'wake'): model.wake()                                    # an encoder that is built late is a part of it
+    said = [getattr(model, k, None) for k in _BESIDE] + [(getattr(model, 'card', None) or {}).get('cut')]
+    digest = hashlib.sha256(json.dumps(said, default=str).encode())
+    for k,v in sorted(model.state_dict().items()):
+        digest.update(f'{k} {v.dtype} {tuple(v.shape)}'.encode())
+        digest.update(v.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 def _about(models):
     "What the records rest on"
     nets = {k: getattr(models, k) and _weights(getattr(models, k)) for k in ('touch', 'attributes')}
-    parts = {k: f'{p.name} {p.source}'.strip() for k,p in dict(detect=models.detect, segment=models.segment).items() if models.detect is not None}
+    def part(p): return ' '.join(filter(None, (p.name, file_name(p.source), _weights(p.model)[:16] if isinstance(p.model, torch.nn.Module) else '')))
+    parts = {k: part(p) for k,p in dict(detect=models.detect, segment=models.segment).items() if models.detect is not None}
     return dict(kind='products', version=VERSION, **nets, **dict(detect=None, segment=None) | parts, min_score=models.min_score, fallback=models.fallback)
 
+# %% ../nbs/40b_catalogs.ipynb #00000014
 def _agree(out, about, cards):
     "Keep what the records rest on, or compare it"
     path = out/'about.json'
     if not path.exists():
-        if (out/'products.jsonl').exists(): raise FabricError(f"{out} holds products.jsonl and no about.json, so what it rests on is not known; give another folder")
+        taken = [n for n in ('products.jsonl', *(f'products.{k}' for k in FORMATS)) if os.path.lexists(out/n)]
+        if taken: raise FabricError(f"{out} holds {taken[0]} and no about.json, so what it rests on is not known, and it would be replaced; give another folder")
         with whole_file(path) as tmp: tmp.write_text(json.dumps(about | dict(cards=cards), indent=1))
     try: found = json.loads(path.read_text())
     except (ValueError, OSError) as e: raise FabricError(f"{path} cannot be read ({e}); give another folder") from e
     differ = [k for k in about if not isinstance(found, dict) or found.get(k) != about[k]]
     if differ: raise FabricError(f"{out} was made with other {', '.join(differ)}; give another folder, or the same models")
 
-# %% ../nbs/40b_catalogs.ipynb #00000014
+# %% ../nbs/40b_catalogs.ipynb #00000015
 def _stamp(path):
+    if isinstance(path, (np.ndarray, Image.Image)): return hashlib.sha256(np.ascontiguousarray(path)).hexdigest(), *np.shape(path)
     try: facts = os.stat(path)
     except (OSError, ValueError, TypeError): return str(path), None, None
     return os.path.basename(path), facts.st_size, facts.st_mtime_ns
@@ -153,6 +177,15 @@ def _page_digest(row):
 
 def _line(digest, record): return json.dumps(dict(page=digest, **record), ensure_ascii=False, allow_nan=False).encode('utf-8', 'backslashreplace') + b'\n'
 
+def _key(line):
+    "(id, digest of the page) of a line that is a record of this version"
+    record = json.loads(line)
+    gone = [k for k in ('id', 'page', *PRODUCT_SCHEMA['required']) if k not in record]
+    if gone: raise KeyError(gone[0])
+    if record['version'] != VERSION or not isinstance(record['id'], str) or not isinstance(record['page'], str): raise ValueError(f"version {record['version']!r:.20}, id {record['id']!r:.40}")
+    return record['id'], record['page']
+
+# %% ../nbs/40b_catalogs.ipynb #00000016
 def _done(path):
     "(id, digest of the page) -> where its line begins; half a line at the end is cut off"
     done, at = {}, 0
@@ -160,30 +193,39 @@ def _done(path):
     with open(path, 'r+b') as f:
         for i,line in enumerate(f):
             if not line.endswith(b'\n'): f.truncate(at); break
-            try: record = json.loads(line); done[record['id'], record['page']] = at
-            except (ValueError, KeyError, TypeError, RecursionError) as e: raise FabricError(f"{path}: line {i+1} is no record ({type(e).__name__}); it was changed by another program: take that line out, and its page is described anew") from e
+            try: done[_key(line)] = at
+            except (ValueError, KeyError, TypeError, RecursionError) as e: raise FabricError(f"{path}: line {i+1} is no record ({type(e).__name__}: {str(e)[:120]}); it was changed by another program: take that line out, and its page is described anew") from e
             at += len(line)
     return done
 
-# %% ../nbs/40b_catalogs.ipynb #00000015
+# %% ../nbs/40b_catalogs.ipynb #00000017
 class _Journal:
     "The file of records, appended a page at a time"
     def __init__(self, path, every=5.): self.path, self.done, self.every, self.synced = path, _done(path), every, 0.
     def __enter__(self): self.file = open(self.path, 'ab'); return self
-    def __exit__(self, *_): self._sync(); self.file.close()
+    def __exit__(self, *_):
+        try: self._sync()
+        finally: self.file.close()
     def _sync(self): self.file.flush(); os.fsync(self.file.fileno())
     def add(self, key, record, now):
         "One line, in one write"
         self.done[key] = self.file.tell()
-        self.file.write(_line(key[1], record)); self.file.flush()
-        if now - self.synced > self.every: self._sync(); self.synced = now
+        try:
+            self.file.write(_line(key[1], record)); self.file.flush()
+            if now - self.synced > self.every: self._sync(); self.synced = now
+        except OSError as e: raise OSError(e.errno, f"{e.strerror}; every page before it is kept, a later run goes on there", str(self.path)) from e
+
+def _sweep(out):
+    "Remove what a killed run had half written; the lock is held, so nobody is writing"
+    for name in ('products', 'about'):
+        for left in out.glob(f'.{name}.*.tmp.*'): left.unlink(missing_ok=True)
 
 def _in_order(path, done, keys):
     "The lines of these pages, one after the other"
     with open(path, 'rb') as f:
         for k in keys: f.seek(done[k]); yield f.readline()
 
-# %% ../nbs/40b_catalogs.ipynb #00000016
+# %% ../nbs/40b_catalogs.ipynb #00000018
 def _tables(out, lines, formats, n=1000):
     "Write the records in order, and the flat table, each whole; a thousand at a time"
     parts = []
@@ -191,22 +233,24 @@ def _tables(out, lines, formats, n=1000):
         while batch := list(islice(lines, n)):
             f.writelines(batch)
             parts.append(product_table(map(json.loads, batch)))
-    table = pd.concat(parts, ignore_index=True)
+    table = _ordered(pd.concat(parts, ignore_index=True))
     for kind in formats:
         with whole_file(out/f'products.{kind}') as tmp:
             if kind == 'csv': tmp.write_bytes(csv_bytes(table))
             else: table.to_parquet(tmp, engine='pyarrow', index=False)
     return table
 
-# %% ../nbs/40b_catalogs.ipynb #00000017
+# %% ../nbs/40b_catalogs.ipynb #00000019
 FORMATS = ('csv', 'parquet')
 
 def _check_run(pages, out, formats):
-    "Refuse what could not be written, before any page is read"
-    for k in formats: pick(dict.fromkeys(FORMATS), k, 'format')
+    "(checked pages, formats: also those of an earlier run, which would be out of date); refuses what could not be written, before any page is read"
+    given = [formats] if isinstance(formats, str) else [*formats]
+    for k in given: pick(dict.fromkeys(FORMATS), k, 'format')
+    if os.path.lexists(out) and not Path(out).is_dir(): raise FabricError(f"{out} is a file; give a folder")
+    formats = [k for k in FORMATS if k in given or (Path(out)/f'products.{k}').exists()]
     if 'parquet' in formats: need('pyarrow', 'scale')
-    if Path(out).exists() and not Path(out).is_dir(): raise FabricError(f"{out} is a file; give a folder")
-    return read_pages(pages) if not isinstance(pages, pd.DataFrame) or tuple(pages) != COLUMNS else pages
+    return read_pages(pages), formats
 
 def _todo(pages, done, out):
     "(keys of all pages, rows that are not done)"
@@ -216,7 +260,7 @@ def _todo(pages, done, out):
     if other: raise FabricError(f"{out} holds {len(other)} pages that the table lacks, such as {sorted(other)[0]!r:.60}, which would be lost; give the whole table, or another folder")
     return keys, [(k, r) for k,r in zip(keys, rows) if k not in done]
 
-# %% ../nbs/40b_catalogs.ipynb #00000018
+# %% ../nbs/40b_catalogs.ipynb #0000001a
 def describe_products(
     pages:str|Path|pd.DataFrame, # A table of pages, as `read_pages` takes or gives it
     out:str|Path, # Folder: new, or of an earlier run, which is gone on with
@@ -225,16 +269,17 @@ def describe_products(
     progress:bool=True, # Show a bar?
 )->pd.DataFrame: # The flat table
     "Describe every page of a table; go on where an earlier run stopped"
-    pages, out, models = _check_run(pages, out, formats), Path(out), models or ProductModels()
+    (pages, formats), out, models = _check_run(pages, out, formats), Path(out), as_models(models)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out/'lock', wait=0):
+        _sweep(out)
         _agree(out, _about(models), model_cards(models))
         with _Journal(out/'products.jsonl') as journal:
             keys, todo = _todo(pages, journal.done, out)
             for key,row in paced(todo, progress): journal.add(key, describe_rows([row], models)[0], time.monotonic())
         return _tables(out, _in_order(journal.path, journal.done, keys), formats)
 
-# %% ../nbs/40b_catalogs.ipynb #00000022
+# %% ../nbs/40b_catalogs.ipynb #00000024
 def plot_failures(
     table:pd.DataFrame, # From `describe_products`
     ax=None, # Where to draw; a new figure if not given

@@ -45,6 +45,7 @@ def command(f, options=None):
             kwargs = vars(_parser(f, options).parse_args(given))
         warnings.filterwarnings('ignore', category=FutureWarning)      # of libraries, about other libraries
         try: return f(*args, **kwargs)
+        except KeyboardInterrupt: print(f'{f.__name__}: stopped', file=sys.stderr); sys.exit(130)      # as a shell counts Ctrl-C
         except (FabricError, OSError) as e: sys.exit(f'{f.__name__}: {e}')
         except ImportError as e:
             if 'install it with' not in str(e): raise
@@ -65,7 +66,7 @@ def ft_demo(
 
 # %% ../nbs/41_cli.ipynb #00000010
 def _required(command, **options):
-    missing = ', '.join(f'--{k}' for k,v in options.items() if v is None)
+    missing = ', '.join(f'--{k}' for k,v in options.items() if v in (None, ''))
     if not missing: return
     print(f"usage: {command} --help tells what it needs; missing: {missing}", file=sys.stderr)
     sys.exit(2)
@@ -192,9 +193,10 @@ def _product_models(touch, attributes, detect, segment, weights, fallback):
 
 def _one_page(page, out, models):
     "Describe and write one page"
-    from fabric_touch.pages import write_product
+    from fabric_touch.pages import product_folder, write_product
     from fabric_touch.product import describe_product, read_page
-    found = describe_product(**read_page(page), models=models)
+    page, _ = read_page(page), product_folder(out)                                                            # refused before the work
+    found = describe_product(**page, models=models)
     write_product(found, out)
     print(found)
     if unasked := [s for s,v in found['stages'].items() if v == 'not asked']: print(f"not asked: {', '.join(unasked)}")

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OUTCOMES', 'Unused', 'PEOPLE', 'ANY_GARMENT', 'PAIRS', 'FALLBACKS', 'make_outfit', 'true_detector', 'Garment',
-           'Garments', 'whole_garment', 'find_garments', 'crop', 'plot_garments', 'plot_cutouts', 'scan_photos',
-           'write_cutouts', 'label_masks', 'score_garments']
+           'Garments', 'whole_garment', 'find_garments', 'as_parts', 'check_choice', 'crop', 'plot_garments',
+           'plot_cutouts', 'scan_photos', 'write_cutouts', 'label_masks', 'score_garments']
 
 # %% ../nbs/30_garments.ipynb #00000003
 import os, re
@@ -205,8 +205,8 @@ def find_garments(
     fallback:str='none', # If nothing is left: 'none', 'largest' or 'whole'
 )->Garments: # List of `Garment`, best score first
     "The garments in a photo, with masks, and what became of every box"
-    wanted, (detect, segment) = _wanted(category), _parts(detect, segment)
-    _check_choice(min_score, fallback)
+    wanted, (detect, segment) = _wanted(category), as_parts(detect, segment)
+    check_choice(min_score, fallback)
     photo, sources = as_photo(image), [f'{part.name} {part.source}'.strip() for part in (detect, segment)]
     cut = partial(_garments, photo=photo, segment=segment, sources=sources)
     boxes = _once([_look(*d, photo.size, wanted, min_score) for d in _rows(detect(photo))])
@@ -221,14 +221,21 @@ def find_garments(
     return Garments(sorted(garments, key=lambda g: -g.score), outcome, [Unused(b.label, b.score, b.box, b.outcome) for b in rest], none)
 
 # %% ../nbs/30_garments.ipynb #00000019
-def _parts(detect, segment):
+def as_parts(
+    detect:Detector|str, # A detector, or its name
+    segment:Segmenter|str='box', # A segmenter, or its name
+)->tuple: # (Detector, Segmenter)
     "Detector and segmenter, built if they are given by name"
     detect, segment = detector(detect) if isinstance(detect, str) else detect, segmenter(segment) if isinstance(segment, str) else segment
     for part, kind in ((detect, Detector), (segment, Segmenter)):
         if not isinstance(part, kind): raise FabricError(f"a {kind.__name__} is wanted, not a {type(part).__name__}; give a name, or make one: {kind.__name__}('mine', …)")
     return detect, segment
 
-def _check_choice(min_score=.3, fallback='none'):
+def check_choice(
+    min_score:float=.3, # 0..1
+    fallback:str='none', # A name of `FALLBACKS`
+):
+    "Refuse what `find_garments` could not use, before any photo is read"
     pick({f: f for f in FALLBACKS}, fallback, 'fallback')
     if not (isinstance(min_score, Real) and 0 <= min_score <= 1): raise FabricError(f"min_score is {min_score!r}; give a number in 0..1")
 
@@ -283,8 +290,8 @@ def scan_photos(
 ): # Generator of `Garments`, one for each photo
     "`find_garments` for many photos, one after the other"
     if isinstance(images, (str, Path, Image.Image)) or getattr(images, 'ndim', 1) == 3: raise FabricError(f"images is one {type(images).__name__}; give a list of photos, or the one to find_garments")
-    _check_choice(**kwargs)
-    parts, images = _parts(detect, segment), list(images)
+    check_choice(**kwargs)
+    parts, images = as_parts(detect, segment), list(images)
     wanted = [None]*len(images) if categories is None else [_wanted(c) for c in categories]
     if len(wanted) != len(images): raise FabricError(f"{len(wanted)} categories for {len(images)} photos; give one for each, or none at all")
     return (_scan_one(image, parts, c, kwargs) for image, c in paced(list(zip(images, wanted)), progress))

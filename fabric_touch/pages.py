@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMN', 'LEFT', 'RIGHT', 'MARGIN', 'MOST', 'CARD_ROWS', 'POLICY', 'FILES', 'CUTOUT', 'plot_product', 'product_html',
-           'write_product']
+           'product_folder', 'write_product']
 
 # %% ../nbs/40a_pages.ipynb #00000003
 import base64, html, io, json, os, re, unicodedata
@@ -529,8 +529,10 @@ def product_html(
 # %% ../nbs/40a_pages.ipynb #00000037
 FILES, CUTOUT = ('product.json', 'report.png', 'index.html'), r'cutout_\d{2,}\.png'
 
-def _free(folder):
-    "The real path of a folder that is new, empty, or an earlier product"
+def product_folder(
+    folder:str|Path, # New, empty, or of an earlier product
+)->Path: # Its real path
+    "Where a product may be written; refused before any work if something else would be lost"
     path = Path(os.path.realpath(folder))
     if os.path.lexists(path) and not path.is_dir(): raise FabricError(f"{folder} is not a folder; give the name of a new one")
     names = sorted(os.listdir(path)) if path.is_dir() else []
@@ -557,7 +559,7 @@ def write_product(
     folder:str|Path, # New, empty, or an earlier product, which is replaced
 )->Path: # The folder
     "Write record, cut-outs, picture and page, whole or not at all"
-    path, cutouts, page = _free(folder), _named_cutouts(product), product_html(product)
+    path, cutouts, page = product_folder(folder), _named_cutouts(product), product_html(product)
     fig = plot_product(product)
     try:
         with whole_folder(path) as tmp:
