@@ -39,7 +39,7 @@ class AttributeModel(nn.Module):
     def forward(self, x): return self.head(x if x.ndim == 2 else self.encoder(x))   # (b, 3, h, w) or (b, n_out) -> (b, attributes)
     def train(self, mode=True): return eval_frozen(super().train(mode))
 
-# %% ../nbs/31_attributes.ipynb #0000000a
+# %% ../nbs/31_attributes.ipynb #0000000b
 def attribute_model(
     table:AttributeTable, # Whose attributes are learned
     encoder='mobilenetv3_large_100', # Name of an image encoder (any of timm's), or an `ImageEncoder`
@@ -50,23 +50,26 @@ def attribute_model(
 )->AttributeModel:
     "A model for the attributes of a table; further arguments go to the head"
     if isinstance(encoder, str): encoder = image_encoder(encoder, pretrained)
-    if not isinstance(encoder, nn.Module) or not hasattr(encoder, 'n_out'): raise FabricError(f"an encoder is a name or an ImageEncoder, not a {type(encoder).__name__}")
+    if not isinstance(encoder, nn.Module) or not hasattr(encoder, 'n_out'):
+        raise FabricError(f"an encoder is a name or an ImageEncoder, not a {type(encoder).__name__}")
     encoder = freeze_folded(deepcopy(encoder).requires_grad_(True)) if fine_tune else encoder.requires_grad_(False)
     model = AttributeModel(encoder, head(head_name, encoder.n_out, len(table.groups), **kwargs), table.groups, table.exclusive)
     model.head_name, model.head_args = head_name, kwargs
     _start_at_rates(model, table)
     return model.train()
 
+# %% ../nbs/31_attributes.ipynb #0000000c
 @torch.no_grad()
 def _start_at_rates(model, table):
     "An untrained model says of every photo how frequent each attribute is"
     rate = torch.from_numpy(table.targets().sum(0)/max(1, len(table))).float().clamp(1e-4, 1-1e-4)
     one = torch.tensor([g in table.exclusive for g in table.groups.values()])
     last = model.head[-1] if isinstance(model.head, nn.Sequential) else model.head
-    if not isinstance(last, nn.Linear): raise FabricError(f"head {model.head_name!r} ends in {type(last).__name__} and gives no logits; choose from: linear, mlp, probe, decoder_levels")
+    if not isinstance(last, nn.Linear):
+        raise FabricError(f"head {model.head_name!r} ends in {type(last).__name__} and gives no logits; choose from: linear, mlp, probe, decoder_levels")
     last.weight.zero_(); last.bias.copy_(torch.where(one, rate.log(), rate.logit()))
 
-# %% ../nbs/31_attributes.ipynb #0000000f
+# %% ../nbs/31_attributes.ipynb #00000011
 def _pos_weight(y):
     if not len(y): raise FabricError("the loss 'bce_weighted' weighs by how rare each attribute is; give the training labels y")
     return ((len(y) - y.sum(0))/y.sum(0).clamp(min=1)).clamp(max=100)   # (k,)
@@ -81,7 +84,7 @@ ATTRIBUTE_LOSSES = dict(   # name -> training labels (n, k) -> loss of logits an
     bce_weighted=lambda y: nn.BCEWithLogitsLoss(pos_weight=_pos_weight(y)),
     asymmetric=_asymmetric)
 
-# %% ../nbs/31_attributes.ipynb #00000010
+# %% ../nbs/31_attributes.ipynb #00000013
 class AttributeLoss(nn.Module):
     "Mean of a loss over the attributes that stand alone and cross-entropy over each group that excludes"
     def __init__(self, groups, exclusive=(), kind='bce', y=None):
@@ -99,7 +102,7 @@ class AttributeLoss(nn.Module):
     def activation(self, pred): return attribute_activation(pred, self.one)
     def decodes(self, probs): return chosen(probs, self.one, self.thresholds)
 
-# %% ../nbs/31_attributes.ipynb #00000012
+# %% ../nbs/31_attributes.ipynb #00000015
 def one_of(
     groups:dict, # Attribute to group
     exclusive:tuple, # Groups of which a photo has exactly one attribute
@@ -116,7 +119,7 @@ def attribute_activation(
     for cols in one: res[:, cols] = logits[:, cols].float().softmax(1)
     return res
 
-# %% ../nbs/31_attributes.ipynb #00000013
+# %% ../nbs/31_attributes.ipynb #00000016
 def chosen(
     probs, # (n, k) probabilities
     one:list=(), # Columns of each exclusive group, as `one_of` gives them
@@ -128,7 +131,7 @@ def chosen(
     for cols in one: res[:, cols] = F.one_hot(probs[:, cols].argmax(1), len(cols)).bool()
     return res
 
-# %% ../nbs/31_attributes.ipynb #00000016
+# %% ../nbs/31_attributes.ipynb #0000001a
 def attribute_folds(
     table:AttributeTable, # With or without a column `product`
     n:int=5, # Folds
@@ -144,23 +147,26 @@ def _own_fold(table):
     parts = table.items.get('part', pd.Series(dtype=object))
     if parts.nunique() < 2: return attribute_folds(table)[0]
     fold = tuple(np.flatnonzero(parts == p) for p in ('train', 'val'))
-    if not all(map(len, fold)): raise FabricError(f"the table has the parts {', '.join(map(str, parts.unique()))}, and training needs train and val; give fold=(train rows, validation rows), or take one part: table.part('train')")
+    if not all(map(len, fold)):
+        found = ', '.join(map(str, parts.unique()))
+        raise FabricError(f"the table has the parts {found}, and training needs train and val; give fold=(train rows, validation rows), or take one part: table.part('train')")
     return fold
 
-# %% ../nbs/31_attributes.ipynb #00000017
+# %% ../nbs/31_attributes.ipynb #0000001d
 def _varied(size):
     "Random crops of at least half the photo, and mirroring"
     from torchvision import transforms as T
     return T.Compose([T.RandomResizedCrop(size, (.5, 1.)), T.RandomHorizontalFlip()])
 
-# %% ../nbs/31_attributes.ipynb #00000018
+# %% ../nbs/31_attributes.ipynb #0000001e
 def _cuts(items, cut, fold, folder, size):
     "(image files, training rows, validation rows); `both` puts the cut photos behind the whole ones"
     small = lambda rows, c: small_photos(rows, folder, size, c)
     if cut != 'both': return small(items, cut), *fold
     alone = 'mask' if 'mask' in items else 'box'
     train = np.asarray(fold[0])
-    return [*small(items, 'whole'), *small(items.iloc[train], alone)], np.concatenate([train, np.arange(len(items), len(items) + len(train))]), fold[1]
+    twice = np.concatenate([train, np.arange(len(items), len(items) + len(train))])
+    return [*small(items, 'whole'), *small(items.iloc[train], alone)], twice, fold[1]
 
 class AttributeNames(L):
     "The attributes of a photo, shown above it; behind an arrow when something stands there already"
@@ -173,7 +179,7 @@ class AttributeNames(L):
 class EncodedAttributes(EncodedMultiCategorize):
     def decodes(self, o): return AttributeNames(one_hot_decode(o, self.vocab))
 
-# %% ../nbs/31_attributes.ipynb #00000019
+# %% ../nbs/31_attributes.ipynb #0000001f
 def _rows(table, encoder, fold, cut, folder):
     "(rows of image and labels, (training rows, validation rows))"
     if encoder is None: raise FabricError("neither encoder nor vectors are given; the encoder says what photos must look like")
@@ -186,7 +192,7 @@ def _photo_dls(rows, names, fold, encoder, augment=True, **kwargs):
     block = DataBlock(blocks, get_x=itemgetter('image'), get_y=itemgetter('y'), splitter=lambda o: tuple(map(list, fold)))
     return block.dataloaders(rows, bs=min(kwargs.get('bs', 32), len(fold[0])), num_workers=kwargs.get('num_workers', 0))
 
-# %% ../nbs/31_attributes.ipynb #0000001a
+# %% ../nbs/31_attributes.ipynb #00000021
 def _inputs(e): return f'photos of {e.size} pixels, crop {e.crop}, crop_mode {e.crop_mode}', f'vectors of {e.n_out} numbers'
 
 def attribute_dls(
@@ -199,7 +205,8 @@ def attribute_dls(
     **kwargs # augment: True (random crops and mirroring), False, or a function from a PIL image to one of encoder.size; bs=32, num_workers=0 as in fastai
 )->DataLoaders:
     "DataLoaders of photos, or of stored vectors, and their attributes"
-    if other := {*kwargs} - {'augment', 'bs', 'num_workers'}: raise FabricError(f"attribute_dls takes augment, bs and num_workers besides, not {', '.join(sorted(other))}")
+    other = {*kwargs} - {'augment', 'bs', 'num_workers'}
+    if other: raise FabricError(f"attribute_dls takes augment, bs and num_workers besides, not {', '.join(sorted(other))}")
     fold = fold or _own_fold(table)
     if vectors is None:
         rows, fold = _rows(table, encoder, fold, cut, folder)
@@ -210,7 +217,7 @@ def attribute_dls(
     dls.table, dls.inputs, dls.labels = table, inputs, table.targets()[[i for i in fold[0] if i < len(table)]]
     return dls
 
-# %% ../nbs/31_attributes.ipynb #0000001e
+# %% ../nbs/31_attributes.ipynb #00000025
 def macro_f1(
     loss:AttributeLoss, # Knows which attributes exclude each other
 ):
@@ -221,7 +228,7 @@ def macro_f1(
         return (2*hits/total)[y.sum(0) > 0].mean().item()
     return AccumMetric(macro_f1, flatten=False)
 
-# %% ../nbs/31_attributes.ipynb #0000001f
+# %% ../nbs/31_attributes.ipynb #00000028
 def attribute_learner(
     dls:DataLoaders, # From `attribute_dls`
     model:AttributeModel, # From `attribute_model`
@@ -229,12 +236,16 @@ def attribute_learner(
     **kwargs
 )->Learner:
     "A fastai `Learner` for attributes; further arguments go to `fit_learner`"
-    if ([*model.groups.items()], model.exclusive) != ([*dls.table.groups.items()], tuple(dls.table.exclusive)): raise FabricError(f"the model has {len(model.groups)} attributes and the table {len(dls.table.names)}, which must be the same in the same groups; build it from the same table")
-    if dls.inputs not in (takes := _inputs(model.encoder)): raise FabricError(f"the batches are {dls.inputs}, and the encoder takes {' or '.join(takes)}; give attribute_dls the model's encoder, or its vectors")
+    takes = _inputs(model.encoder)
+    if ([*model.groups.items()], model.exclusive) != ([*dls.table.groups.items()], tuple(dls.table.exclusive)):
+        count = f"the model has {len(model.groups)} attributes and the table {len(dls.table.names)}"
+        raise FabricError(f"{count}, which must be the same in the same groups; build it from the same table")
+    if dls.inputs not in takes:
+        raise FabricError(f"the batches are {dls.inputs}, and the encoder takes {' or '.join(takes)}; give attribute_dls the model's encoder, or its vectors")
     loss_func = AttributeLoss(model.groups, model.exclusive, loss, dls.labels)
     return fit_learner(dls, model, loss_func, **(dict(metrics=macro_f1(loss_func)) | kwargs))
 
-# %% ../nbs/31_attributes.ipynb #00000026
+# %% ../nbs/31_attributes.ipynb #0000002f
 def embed_photos(
     table:AttributeTable, # Its photos
     encoder:nn.Module, # From `image_encoder`
@@ -255,11 +266,12 @@ def fit_probe(
     n_epoch = max(2, min(40, round(steps/len(learn.dls.train))))
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(n_epoch, lr or 1/learn.model.encoder.n_out)
 
-# %% ../nbs/31_attributes.ipynb #00000027
+# %% ../nbs/31_attributes.ipynb #00000031
 def _probe(table, vectors, fold, encoder, loss, kwargs):
     "A learner of a head on stored vectors"
     bs = min(64, max(8, len(fold[0])//12))      # a dozen batches or more
-    return attribute_learner(attribute_dls(table, fold=fold, vectors=vectors, bs=bs), attribute_model(table.take(fold[0]), encoder, **kwargs), loss, keep_best=False, metrics=[])
+    dls = attribute_dls(table, fold=fold, vectors=vectors, bs=bs)
+    return attribute_learner(dls, attribute_model(table.take(fold[0]), encoder, **kwargs), loss, keep_best=False, metrics=[])
 
 def attribute_oof(
     table:AttributeTable, # Photos and labels
@@ -275,7 +287,7 @@ def attribute_oof(
     tag = f'{loss} {kwargs} {len(table.groups)} attributes, vectors {np.asarray(vectors).sum(dtype=float)!r}'
     return fit_folds(lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs), fit, folds or attribute_folds(table), tag=tag, **fold_args).preds
 
-# %% ../nbs/31_attributes.ipynb #0000002a
+# %% ../nbs/31_attributes.ipynb #00000034
 def attribute_report(
     table:AttributeTable, # What is true
     probs, # (n, k) probabilities
@@ -288,19 +300,23 @@ def attribute_report(
     train_y = y if train_y is None else train_y
     how = dict(clusters=table.items.get('product'), n_boot=n_boot)
     parts = [exclusive_scores(probs, y, table.groups, table.exclusive, train_y, **how)] if table.exclusive else []
-    if many: parts.append(summary(np.asarray(probs)[:, many], y[:, many], train_y[:, many], np.broadcast_to(thresholds, len(table.groups))[many], **how))
+    if many:
+        limits = np.broadcast_to(thresholds, len(table.groups))[many]
+        parts.append(summary(np.asarray(probs)[:, many], y[:, many], train_y[:, many], limits, **how))
     top = group_recall(probs, y, table.groups, **how).query("group != 'all'").dropna(subset='recall')
-    parts.append(top.rename(columns=dict(recall='value')).assign(model='model', metric=[f'top{k}_recall' for k in top.k])[['group', 'model', 'metric', 'value', 'lo', 'hi', 'n']])
+    top = top.rename(columns=dict(recall='value')).assign(model='model', metric=[f'top{k}_recall' for k in top.k])
+    parts.append(top[['group', 'model', 'metric', 'value', 'lo', 'hi', 'n']])
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/31_attributes.ipynb #00000031
+# %% ../nbs/31_attributes.ipynb #0000003c
 def attribute_probs(
     model:AttributeModel, # Trained
     items, # Photos, as `embed` takes them, or their vectors (n, n_out)
     store=None, # An `EmbeddingStore` of the model's encoder
 )->np.ndarray: # (n, k) probabilities
     "What a model says of photos or of stored vectors"
-    vectors = torch.as_tensor(items) if isinstance(items, (np.ndarray, torch.Tensor)) and items.ndim == 2 else embed(model.encoder, items, store)
+    stored = isinstance(items, (np.ndarray, torch.Tensor)) and items.ndim == 2
+    vectors = torch.as_tensor(items) if stored else embed(model.encoder, items, store)
     training, device = model.training, next(model.head.parameters()).device
     try:
         with torch.no_grad(): logits = model.eval().head(vectors.float().to(device)).cpu()
@@ -316,7 +332,7 @@ def _refit(make, rows, seed):
         fit_probe(learn)
     return learn.model.cpu().eval()
 
-# %% ../nbs/31_attributes.ipynb #00000032
+# %% ../nbs/31_attributes.ipynb #0000003e
 def _by_parts(table, vectors, make, seed):
     "(model, thresholds, report): trained on train, tuned on val, scored on test"
     rows = {p: np.flatnonzero(table.items.part == p) for p in ('train', 'val', 'test')}
@@ -330,16 +346,17 @@ def _by_folds(table, vectors, make, seed):
     folds, y = attribute_folds(table, seed=seed), table.targets()
     probs = fit_folds(make, fit_probe, folds, seed=seed).preds
     report, strict = attribute_report(table, probs), probs.copy()
-    for train, valid in folds: strict[valid] = np.clip(probs[valid] - tune_thresholds(probs[train], y[train]) + .5, 0, 1)     # a half is each fold's threshold
+    for train, valid in folds: strict[valid] = np.clip(probs[valid] - tune_thresholds(probs[train], y[train]) + .5, 0, 1)
     f1 = report.metric.isin(('macro_f1', 'micro_f1')) & (report.group == 'all') & (report.model == 'model')
     if f1.any(): report = pd.concat([report[~f1], attribute_report(table, strict)[f1.to_numpy()]], ignore_index=True)
     return _refit(make, np.arange(len(table)), seed), tune_thresholds(probs, y), report
 
-# %% ../nbs/31_attributes.ipynb #00000033
+# %% ../nbs/31_attributes.ipynb #00000040
 def _how(table):
     "By the parts of the table, or by folds"
     parts = set(table.items.get('part', ()))
-    if 'test' in parts and len(parts) == 2: raise FabricError(f"the table has the parts {', '.join(sorted(parts))}; give train, val and test, or take one part, which is then folded: table.part('train')")
+    if 'test' in parts and len(parts) == 2:
+        raise FabricError(f"the table has the parts {', '.join(sorted(parts))}; give train, val and test, or take one part, which is then folded: table.part('train')")
     return _by_parts if {'train', 'val', 'test'} <= parts else _by_folds
 
 def _seen(table, encoder, cut, folder, store):
@@ -350,10 +367,11 @@ def _seen(table, encoder, cut, folder, store):
     return twice, np.concatenate([embed_photos(table, encoder, c, folder, store) for c in cuts])
 
 def _scores(report, how):
+    "A report as JSON types, for the card"
     columns = ['group', 'model', 'metric', 'value', 'lo', 'hi']
     return dict(columns=columns, rows=report[columns].astype(object).where(report[columns].notna(), None).values.tolist(), how=how)
 
-# %% ../nbs/31_attributes.ipynb #00000034
+# %% ../nbs/31_attributes.ipynb #00000041
 def train_attributes(
     table:AttributeTable, # Photos and labels
     encoder='mobilenetv3_large_100', # Name of an image encoder (any of timm's), or an `ImageEncoder`
@@ -370,10 +388,11 @@ def train_attributes(
     make = lambda fold: _probe(table, vectors, fold, encoder, loss, kwargs)
     model, thresholds, report = how(table, vectors, make, seed)
     model.thresholds = _named(model, thresholds)
-    model.card = dict(scores=_scores(report, 'test part' if how is _by_parts else 'out of fold'), cut=cut, n_photos=len(table.items.image.unique()), seed=seed, loss=loss)
+    scores = _scores(report, 'test part' if how is _by_parts else 'out of fold')
+    model.card = dict(scores=scores, cut=cut, n_photos=len(table.items.image.unique()), seed=seed, loss=loss)
     return model
 
-# %% ../nbs/31_attributes.ipynb #00000039
+# %% ../nbs/31_attributes.ipynb #00000046
 def tune_attributes(
     learn:Learner, # From `attribute_learner`, fitted
 )->AttributeModel: # The learner's model
@@ -382,7 +401,7 @@ def tune_attributes(
     learn.model.thresholds = _named(learn.model, tune_thresholds(probs.numpy(), np.asarray(y).astype(np.uint8)))
     return learn.model
 
-# %% ../nbs/31_attributes.ipynb #0000003c
+# %% ../nbs/31_attributes.ipynb #00000049
 def save_attributes(
     model:AttributeModel, # Trained
     folder:str|Path, # Folder to make or replace
@@ -398,12 +417,15 @@ def _from_card(card):
     try:
         table = AttributeTable(pd.DataFrame(dict(image=[], labels=[])), {a: g for a,g in card['attributes']}, tuple(card['exclusive']))
         for g in table.exclusive: pick(dict.fromkeys(table.groups.values()), g, 'exclusive group')
-        if not all(a in table.groups and type(t) in (int, float) for a,t in (card['thresholds'] or {}).items()): raise TypeError(f"thresholds are {str(card['thresholds'])[:80]}")
+        fits = all(a in table.groups and type(t) in (int, float) for a,t in (card['thresholds'] or {}).items())
+        if not fits: raise TypeError(f"thresholds are {str(card['thresholds'])[:80]}")
         return attribute_model(table, encoder_from_card(card['encoder']), head_name=card['head']['name'], **card['head']['args'])
     except FabricError: raise
-    except (KeyError, TypeError, AttributeError, ValueError) as e: raise FabricError(f"card.json does not describe an attribute model ({type(e).__name__}: {e}); it needs attributes, exclusive, thresholds, head and encoder as save_attributes writes them") from e
+    except (KeyError, TypeError, AttributeError, ValueError) as e:
+        needs = 'it needs attributes, exclusive, thresholds, head and encoder as save_attributes writes them'
+        raise FabricError(f"card.json does not describe an attribute model ({type(e).__name__}: {e}); {needs}") from e
 
-# %% ../nbs/31_attributes.ipynb #0000003d
+# %% ../nbs/31_attributes.ipynb #0000004a
 def load_attributes(
     folder:str|Path, # From `save_attributes`
     **expect # What the card must say
@@ -413,7 +435,7 @@ def load_attributes(
     model.card, model.thresholds = card, card['thresholds']
     return model.eval().requires_grad_(False)
 
-# %% ../nbs/31_attributes.ipynb #00000040
+# %% ../nbs/31_attributes.ipynb #0000004d
 def _by_group(groups): return {g: [a for a,h in groups.items() if h == g] for g in dict.fromkeys(groups.values())}
 
 def _yes(probs, model):
@@ -422,6 +444,7 @@ def _yes(probs, model):
     said = chosen(np.array([[*probs.values()]]), one_of(model.groups, model.exclusive), limits)[0]
     return {a for a,yes in zip(probs, said) if yes}
 
+# %% ../nbs/31_attributes.ipynb #0000004e
 @dataclass
 class AttributePrediction:
     "What a model says of one garment"
@@ -442,7 +465,7 @@ class AttributePrediction:
         lines = [f"{g:10s} {', '.join(f'{a} {self.probs[a]:.0%}' for a in names) or '-'}" for g,names in self.chosen.items()]
         return '\n'.join([*lines, f"{'colours':10s} {', '.join(f'{c.name} {c.ko} {c.share:.0%}' for c in self.colours)}"])
 
-# %% ../nbs/31_attributes.ipynb #00000041
+# %% ../nbs/31_attributes.ipynb #00000050
 def _middle(photo):
     "The middle of a photo, half as wide and half as high, as a mask"
     x, y = (abs(np.arange(n) - (n-1)/2) <= n/4 for n in photo.size)
@@ -461,14 +484,15 @@ def predict_attributes(
     colours = dominant_colours(image, mask) if told else dominant_colours(photo, _middle(photo))
     return AttributePrediction(dict(zip(model.groups, map(float, probs))), model, colours, photo)
 
-# %% ../nbs/31_attributes.ipynb #00000045
+# %% ../nbs/31_attributes.ipynb #00000054
 @patch
 def plot(self:AttributePrediction,
     n:int=3, # Attributes shown of each group
 )->plt.Figure:
     "The photo, its likeliest attributes with their thresholds, its colours"
     rows = [a for names in _by_group(self.model.groups).values() for a in sorted(names, key=self.probs.get, reverse=True)[:n]][::-1]
-    fig, axs = plt.subplot_mosaic([['photo', 'bars'], ['colours', 'bars']], figsize=(7.5, .6 + .24*len(rows)), width_ratios=(1, 1.4), height_ratios=(8, 1), layout='constrained')
+    how = dict(figsize=(7.5, .6 + .24*len(rows)), width_ratios=(1, 1.4), height_ratios=(8, 1), layout='constrained')
+    fig, axs = plt.subplot_mosaic([['photo', 'bars'], ['colours', 'bars']], **how)
     axs['photo'].imshow(self.photo); axs['photo'].axis('off')
     bars = axs['bars']
     yes = _yes(self.probs, self.model)

@@ -87,7 +87,8 @@ def photo_faults(
             return look(path) if os.path.isfile(path) else 'no such file'
         except (OSError, ValueError) as e: return f'cannot be read ({type(e).__name__})'
     paths = list(map(str, paths))
-    with ThreadPoolExecutor(n_workers) as pool: return [w for some in paced([paths[i:i+256] for i in range(0, len(paths), 256)]) for w in pool.map(why, some)]
+    blocks = [paths[i:i+256] for i in range(0, len(paths), 256)]
+    with ThreadPoolExecutor(n_workers) as pool: return [w for some in paced(blocks) for w in pool.map(why, some)]
 
 # %% ../nbs/05l_captions.ipynb #0000000d
 def _name_faults(names, folder, check):
@@ -97,7 +98,7 @@ def _name_faults(names, folder, check):
     for i,why in zip(todo, photo_faults([os.path.join(folder, names[i]) for i in todo], folder, check)): res[i] = why
     return res
 
-# %% ../nbs/05l_captions.ipynb #00000011
+# %% ../nbs/05l_captions.ipynb #00000012
 MAX_JSON = 2**31   # bytes
 
 def _read_json(path):
@@ -118,7 +119,7 @@ def _shown(v):
     "A JSON value in a message"
     return repr(v)[:60] if v is None or isinstance(v, (bool, int, float, str)) else 'a list' if isinstance(v, list) else 'an object'
 
-# %% ../nbs/05l_captions.ipynb #00000012
+# %% ../nbs/05l_captions.ipynb #00000013
 _TYPES = {str: 'text', int: 'a whole number', list: 'a list'}
 
 def _is(value, kinds): return isinstance(value, kinds) and not isinstance(value, bool)
@@ -133,7 +134,7 @@ def _records(d, path, key, **fields):
                                                               f"it must be {' or '.join(_TYPES[k] for k in kinds)}; mend the file or take the record out")
     return d[key]
 
-# %% ../nbs/05l_captions.ipynb #00000014
+# %% ../nbs/05l_captions.ipynb #00000015
 def _extra(record, keys):
     "Further facts of a record, those that are numbers or text"
     return {k: v for k in keys if _is(v := record.get(k), (str, int, float)) and not _STRANGE.search(str(v))}
@@ -149,7 +150,7 @@ def _named(photos, said, folder, source, check):
 
 def _words(text): return bool(text) and not _STRANGE.search(text)
 
-# %% ../nbs/05l_captions.ipynb #00000015
+# %% ../nbs/05l_captions.ipynb #00000016
 def _joined(photos, said, folder, source, check):
     "Photos, dicts of photo (its id), name and further facts, and captions (id, text) as a table"
     _is_folder(folder, f'give the folder that holds the photos of {source}')
@@ -159,11 +160,14 @@ def _joined(photos, said, folder, source, check):
     texts = {}
     for p,t in said: texts.setdefault(p, []).append(' '.join(t.split()))
     image, left = _named(photos, texts, folder, source, check)
-    rows = [dict(image=image[p['photo']], text=t) | {k: v for k,v in p.items() if k != 'name'} for p in photos if p['photo'] in image for t in texts.get(p['photo'], ()) if _words(t)]
-    if not rows: raise FabricError(f"{source}: no photo of {folder} has a caption; " + (f"the first of {len(left)} reasons: {left[0][0]}: {left[0][1]}" if left else 'it lists none'))
+    facts = {p['photo']: {k: v for k,v in p.items() if k != 'name'} for p in photos if p['photo'] in image}
+    rows = [dict(image=image[k], text=t) | more for k,more in facts.items() for t in texts.get(k, ()) if _words(t)]
+    if not rows:
+        why = f'the first of {len(left)} reasons: {left[0][0]}: {left[0][1]}' if left else 'it lists none'
+        raise FabricError(f'{source}: no photo of {folder} has a caption; {why}')
     return CaptionTable(pd.DataFrame(rows), pd.DataFrame(left, columns=['file', 'why'], dtype=object))
 
-# %% ../nbs/05l_captions.ipynb #00000017
+# %% ../nbs/05l_captions.ipynb #00000018
 _KEPT = 'split', 'license', 'flickr_url', 'width', 'height'
 
 def _licences(d):
@@ -181,7 +185,7 @@ def _short_captions(records, path):
         if not all(isinstance(c, str) for c in r['captions']): raise FabricError(f"{path}: record {i} of 'images' has a caption that is no text; mend the file or take the caption out")
     return [(str(r['id']), c) for r in records for c in r['captions']]
 
-# %% ../nbs/05l_captions.ipynb #00000018
+# %% ../nbs/05l_captions.ipynb #00000019
 def read_coco(
     annotations:str|Path, # JSON file
     images:str|Path, # Folder of the photos
@@ -197,7 +201,7 @@ def read_coco(
     licences = _licences(d)
     return _joined([_coco_photo(r, name, licences) for r in records], said, images, annotations, check)
 
-# %% ../nbs/05l_captions.ipynb #0000001e
+# %% ../nbs/05l_captions.ipynb #00000020
 def _post(record, text):
     more = _extra(record, {'subreddit', 'url', 'author', 'caption', 'raw_caption'} - {text})
     photo = f'{record["subreddit"]}/{record["image_id"]}'
@@ -218,7 +222,7 @@ def read_redcaps(
     photos = {p['photo']: p for p,_ in posts}
     return _joined(list(photos.values()), [(p['photo'], t) for p,t in posts], images, annotations, check)
 
-# %% ../nbs/05l_captions.ipynb #00000023
+# %% ../nbs/05l_captions.ipynb #00000025
 def _meaning(definition): return re.split(r'[;,:(]| (?:of|that|which|with|used|having|in) ', definition)[0].strip()
 
 def _tell_apart(told, taken=()):
@@ -245,7 +249,7 @@ def _told(info, wnid):
     words = info.label_name_to_description(wnid)
     return words.split(', '), info.label_name_to_description(wnid, detailed=True).removeprefix(f'{words}: ')
 
-# %% ../nbs/05l_captions.ipynb #00000024
+# %% ../nbs/05l_captions.ipynb #00000026
 def imagenet_names(
     wnids=None, # WordNet numbers, as 'n01440764'; ImageNet's 1,000 classes if not given
 )->dict: # Number to name, no two alike
@@ -260,7 +264,7 @@ def imagenet_names(
     more = _tell_apart({k: v for k,v in told.items() if k not in names}, used)[0]
     return {k: names.get(k) or more[k] for k in told}
 
-# %% ../nbs/05l_captions.ipynb #00000027
+# %% ../nbs/05l_captions.ipynb #00000029
 def _is_scenes(folder):
     "Are there only folders of one letter, and only folders in them?"
     letters = [e for e in _entries(folder) if e.is_dir()]
@@ -277,7 +281,7 @@ def _listed(folder):
     if bad or len({*names}) < len(names): raise FabricError(f"{path}: {f'{ascii(bad[0])[:80]} is no class' if bad else 'a class is listed twice'}; each line is a class such as /a/abbey")
     return tuple(n[3:] for n in names)
 
-# %% ../nbs/05l_captions.ipynb #00000028
+# %% ../nbs/05l_captions.ipynb #0000002a
 def _read_scenes(folder):
     "SUN397's folders; the class is the path below the letter"
     files, others = photo_files(folder)
@@ -288,7 +292,8 @@ def _read_scenes(folder):
     left += [(f, f'its class {c!r} is not in ClassName.txt' if c else 'it stands in no class folder') for f,c in rows if c not in classes]
     _check_names([c.replace('/', ' ') for c in classes])
     if len(found) < 2: raise FabricError(f"{folder}: has photos of {len(found)} classes; it needs at least two")
-    return ClassTable(pd.DataFrame([r for r in rows if r[1] in {*classes}], columns=['image', 'label']), classes, pd.DataFrame(left, columns=['file', 'why'], dtype=object))
+    items = pd.DataFrame([r for r in rows if r[1] in {*classes}], columns=['image', 'label'])
+    return ClassTable(items, classes, pd.DataFrame(left, columns=['file', 'why'], dtype=object))
 
 def _drop_faulty(table, check):
     "A table without the photos that cannot be used"
@@ -300,7 +305,7 @@ def _drop_faulty(table, check):
     if lost: raise FabricError(f"no photo of {_few(lost, 5)} can be used; the first, {bad.file[~ok].iloc[0]}: {bad.why[~ok].iloc[0]}; mend the photos, or leave these rows out")
     return rest
 
-# %% ../nbs/05l_captions.ipynb #0000002a
+# %% ../nbs/05l_captions.ipynb #0000002c
 def _words_file(path):
     "Folder to name, from a JSON object or from lines"
     if str(path).lower().endswith('.json'): return _read_json(path)
@@ -311,17 +316,20 @@ def _words_file(path):
     if bad: raise FabricError(f"{path}: {_few(bad, 3)}: a line without words; each is a folder's name, a blank or tab, and its words")
     return {k: v.split(',')[0].strip() for k,v in rows}
 
+def _turned(place): return ' '.join(' '.join(reversed(place.split('/'))).replace('_', ' ').split())     # casino/indoor: indoor casino
+
 def _class_words(classes, names):
     "Folder to words"
     wnids = [c for c in classes if re.fullmatch(r'n\d{8}', c)]
-    if names is None and wnids and len(wnids) < len(classes): raise FabricError(f"ImageNet's folders ({_few(wnids, 3)}) stand beside others ({_few([c for c in classes if c not in wnids], 3)}); part them, or give names")
-    if names is None: return imagenet_names(classes) if wnids else {c: ' '.join(' '.join(reversed(c.split('/'))).replace('_', ' ').split()) for c in classes}
+    others = [c for c in classes if c not in wnids]
+    if names is None and wnids and others: raise FabricError(f"ImageNet's folders ({_few(wnids, 3)}) stand beside others ({_few(others, 3)}); part them, or give names")
+    if names is None: return imagenet_names(classes) if wnids else {c: _turned(c) for c in classes}
     names = names if isinstance(names, Mapping) else _words_file(names)
     bad = [c for c in classes if not isinstance(names.get(c), str) or not names[c].strip() or _STRANGE.search(names[c])]
     if bad: raise FabricError(f"no name for {_few(bad, 5)}; the names given are of: {_few(names, 5)}; add the missing ones")
     return {c: names[c] for c in classes}
 
-# %% ../nbs/05l_captions.ipynb #0000002b
+# %% ../nbs/05l_captions.ipynb #0000002d
 def read_classes(
     folder:str|Path, # Holds a folder per class, or SUN397's letters
     names=None, # Folder to words, as a dict or a file of them; found out if not given
@@ -335,7 +343,7 @@ def read_classes(
     items = table.items.assign(label=table.items.label.map(words), folder=table.items.label)
     return _drop_faulty(ClassTable(items, tuple(words[c] for c in table.classes), table.left_out), check)
 
-# %% ../nbs/05l_captions.ipynb #0000002f
+# %% ../nbs/05l_captions.ipynb #00000031
 _BOX = ['x0', 'y0', 'x1', 'y1']
 
 def _check_boxes(d):
@@ -346,7 +354,9 @@ def _check_boxes(d):
     box = d[_BOX].apply(pd.to_numeric, errors='coerce').astype(float)
     empty = d[_BOX].map(_label_text).eq('').all(axis=1)
     bad = ~empty & ~(np.isfinite(box).all(axis=1) & (box.x0 >= 0) & (box.y0 >= 0) & (box.x1 > box.x0) & (box.y1 > box.y0))
-    if bad.any(): raise FabricError(f"rows {_few(np.flatnonzero(bad) + 1, 5)} have no usable box, the first is {d[_BOX][bad].iloc[0].tolist()}; x1 is above x0 and y1 above y0, in pixels from 0, or all four are empty")
+    if bad.any():
+        rows, first = _few(np.flatnonzero(bad) + 1, 5), d[_BOX][bad].iloc[0].tolist()
+        raise FabricError(f"rows {rows} have no usable box, the first is {first}; x1 is above x0 and y1 above y0, in pixels from 0, or all four are empty")
     return d.assign(**box)
 
 def _filled(d, column):
@@ -356,7 +366,7 @@ def _filled(d, column):
     if rows: raise FabricError(f"rows {_few(rows, 5)} have no usable {column!r}, the first is {values[rows[0]-1]!r}; fill them in or take them out")
     return [' '.join(v.split()) for v in values] if column == 'text' else values
 
-# %% ../nbs/05l_captions.ipynb #00000030
+# %% ../nbs/05l_captions.ipynb #00000032
 def _inside(d, folder):
     "Rows with whole paths, and the photos that lie out of the folder"
     home = os.path.join(os.path.realpath(folder), '')
@@ -366,7 +376,7 @@ def _inside(d, folder):
     if not ok.any(): raise FabricError(f"no photo of the table lies in {folder}: {d.image[0]!r} {why[0]}; give paths that start there, or read the CSV with pandas and give the DataFrame")
     return d.assign(image=paths)[ok].reset_index(drop=True), list(dict.fromkeys((p, w) for p,w in zip(paths, why) if w))
 
-# %% ../nbs/05l_captions.ipynb #00000031
+# %% ../nbs/05l_captions.ipynb #00000033
 def read_pairs(
     source:pd.DataFrame|str|Path, # A table, or a CSV in UTF-8
     folder:str|Path=None, # Where the paths start; the CSV's own if not given
@@ -388,15 +398,16 @@ def read_pairs(
     table = CaptionTable(d if 'photo' in d else d.assign(photo=d.image)) if what == 'text' else replace(class_table(d), items=d)
     return _drop_faulty(replace(table, left_out=pd.DataFrame(left, columns=['file', 'why'], dtype=object)), check)
 
-# %% ../nbs/05l_captions.ipynb #00000035
+# %% ../nbs/05l_captions.ipynb #00000037
 def _first(root, part, places):
     "The first place below a data set's folder that is there: (files or folders of it)"
     _is_folder(root, 'the data set is looked for there')
     for place in places:
         paths = [Path(root, p) for p in place]
         if all(p.exists() for p in paths): return paths
+    if not places: raise FabricError(f"{root}: this data set has no part {part!r} of its own; take 'train' and split it with split_captions or split_classes")
     looked = '; '.join(' with '.join(p) for p in places)
-    raise FabricError(f"{root}: holds none of: {looked}; lay the files so, or name the folder that holds them, as form:folder" if places else f"{root}: this data set has no part {part!r} of its own; take 'train' and split it with split_captions or split_classes")
+    raise FabricError(f'{root}: holds none of: {looked}; lay the files so, or name the folder that holds them, as form:folder')
 
 def _whole_only(part, *places): return places if part == 'train' else ()
 
@@ -412,7 +423,7 @@ def _table(root, part='train', check='header'): return read_pairs(*_first(root, 
 
 READERS = dict(coco=_coco, redcaps=_redcaps, imagenet=_ilsvrc, sun397=_sun397, folders=_folders, table=_table)   # form -> function of (root, part, check)
 
-# %% ../nbs/05l_captions.ipynb #00000036
+# %% ../nbs/05l_captions.ipynb #00000038
 def read_datasets(
     names='imagenet sun397', # Names of data sets, in one text or a list; each a form, or form:folder
     root_dir:str|Path='/local/', # Holds a folder for each
@@ -429,7 +440,7 @@ def read_datasets(
     tables = [(read(Path(root_dir, place), part, check), place) for read,place in forms]
     return [replace(t, items=t.items.assign(source=place)) for t,place in tables]
 
-# %% ../nbs/05l_captions.ipynb #00000038
+# %% ../nbs/05l_captions.ipynb #0000003a
 def _sourced(t):
     "Items with the source before ids and groups"
     ids = [c for c in ('photo', 'group') if c in t.items]
@@ -442,10 +453,11 @@ def join_tables(
     "Several tables as one"
     tables = list(tables)
     if len({type(t) for t in tables}) != 1: raise FabricError(f"tables of {_few(sorted({type(t).__name__ for t in tables})) or 'no kind'}; captions and classes are not one table, train on each as a task of its own")
-    items, left = pd.concat([_sourced(t) for t in tables], ignore_index=True), pd.concat([t.left_out for t in tables], ignore_index=True)
-    return replace(tables[0], items=items, left_out=left, **({'classes': tuple(dict.fromkeys(c for t in tables for c in t.classes))} if isinstance(tables[0], ClassTable) else {}))
+    parts = dict(items=pd.concat([_sourced(t) for t in tables], ignore_index=True), left_out=pd.concat([t.left_out for t in tables], ignore_index=True))
+    if isinstance(tables[0], ClassTable): parts['classes'] = tuple(dict.fromkeys(c for t in tables for c in t.classes))
+    return replace(tables[0], **parts)
 
-# %% ../nbs/05l_captions.ipynb #0000003c
+# %% ../nbs/05l_captions.ipynb #0000003e
 def _together(columns):
     "Number of the set of rows that are joined by a value of any column; what is empty joins nothing"
     n, edges = len(columns[0]), []
@@ -462,10 +474,11 @@ def _look_groups(paths, n_workers=2):
     from fabric_touch.data import load_photo
     look, files = LookEncoder(), list(dict.fromkeys(paths))
     def hashes(some): return look(torch.stack([look.prepare(load_photo(p, look.size)) for p in some])).numpy()
-    with ThreadPoolExecutor(n_workers) as pool: found = np.concatenate(list(pool.map(hashes, [files[i:i+64] for i in range(0, len(files), 64)])))
+    blocks = [files[i:i+64] for i in range(0, len(files), 64)]
+    with ThreadPoolExecutor(n_workers) as pool: found = np.concatenate(list(pool.map(hashes, blocks)))
     return pd.Series(alike(found), files)[list(paths)].to_numpy()
 
-# %% ../nbs/05l_captions.ipynb #0000003d
+# %% ../nbs/05l_captions.ipynb #0000003f
 def split_captions(
     table:CaptionTable, # Photos with captions
     valid:float=.2, # Share of the photos that is held out, above 0 and below 1
@@ -483,7 +496,7 @@ def split_captions(
     cut = GroupShuffleSplit(1, test_size=min(share, len({*groups})-1), random_state=_whole('seed', seed, 0, 2**32-1))
     return tuple(np.sort(rows) for rows in next(cut.split(d, groups=groups)))
 
-# %% ../nbs/05l_captions.ipynb #0000003f
+# %% ../nbs/05l_captions.ipynb #00000041
 _CLOTH = dict(plain='plain weave', twill='twill', satin='satin', jersey='jersey knit', rib='ribbed knit', fleece='fleece', corduroy='corduroy', terry='terry cloth')
 _PATTERN = dict(none='', heather='heathered ', stripes='striped ', checks='checked ', print='printed ', dots='dotted ')
 _FORMS = 'a {cloth} in {colour}', 'a photo of {colour} {cloth}', 'this {cloth} is {colour}', 'a piece of {colour} {cloth}', 'the colour of the {cloth} is {colour}'
@@ -501,7 +514,7 @@ def _say(s, rng):
     words = dict(cloth=_PATTERN[s.pattern] + _CLOTH[s.structure], colour=' and '.join(dict.fromkeys(colours)))
     return [re.sub(r'\ba (?=[aeiou])', 'an ', _FORMS[i].format(**words)) for i in rng.permutation(len(_FORMS))[:rng.integers(2, 6)]]
 
-# %% ../nbs/05l_captions.ipynb #00000040
+# %% ../nbs/05l_captions.ipynb #00000042
 def make_captions(
     folder:str|Path, # A new folder
     n:int=24, # Photos

@@ -26,7 +26,7 @@ def _csv(path, sep=','):
     raise FabricError(f"{path}: its rows have more cells than its first line has names; name every column, and put quotes around a text that holds {sep!r}")
 
 _READERS = {'.csv': _csv, '.tsv': lambda p: _csv(p, '\t'),
-            '.jsonl': lambda p: pd.read_json(p, lines=True, dtype=False, convert_dates=False, encoding='utf-8-sig'),
+            '.jsonl': lambda p: pd.read_json(p, lines=True, dtype=False, encoding='utf-8-sig'),
             '.parquet': lambda p: need('pyarrow', 'scale') and pd.read_parquet(p, engine='pyarrow')}
 
 def _read_table(source):
@@ -158,8 +158,8 @@ def _agree(out, about, cards):
         taken = [n for n in ('products.jsonl', *(f'products.{k}' for k in FORMATS)) if os.path.lexists(out/n)]
         if taken: raise FabricError(f"{out} holds {taken[0]} and no about.json, so what it rests on is not known, and it would be replaced; give another folder")
         with whole_file(path) as tmp: tmp.write_text(json.dumps(about | dict(cards=cards), indent=1))
-    try: found = json.loads(path.read_text())
-    except (ValueError, OSError) as e: raise FabricError(f"{path} cannot be read ({e}); give another folder") from e
+    try: found = json.loads(path.read_text(encoding='utf-8'))
+    except (ValueError, OSError, RecursionError) as e: raise FabricError(f"{path} cannot be read ({e}); give another folder") from e
     differ = [k for k in about if not isinstance(found, dict) or found.get(k) != about[k]]
     if differ: raise FabricError(f"{out} was made with other {', '.join(differ)}; give another folder, or the same models")
 
@@ -183,6 +183,7 @@ def _key(line):
     gone = [k for k in ('id', 'page', *PRODUCT_SCHEMA['required']) if k not in record]
     if gone: raise KeyError(gone[0])
     if record['version'] != VERSION or not isinstance(record['id'], str) or not isinstance(record['page'], str): raise ValueError(f"version {record['version']!r:.20}, id {record['id']!r:.40}")
+    _flat(record)                                  # a damaged one fails here, and not after the last page
     return record['id'], record['page']
 
 # %% ../nbs/40b_catalogs.ipynb #00000016
@@ -194,7 +195,7 @@ def _done(path):
         for i,line in enumerate(f):
             if not line.endswith(b'\n'): f.truncate(at); break
             try: done[_key(line)] = at
-            except (ValueError, KeyError, TypeError, RecursionError) as e: raise FabricError(f"{path}: line {i+1} is no record ({type(e).__name__}: {str(e)[:120]}); it was changed by another program: take that line out, and its page is described anew") from e
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e: raise FabricError(f"{path}: line {i+1} is no record ({type(e).__name__}: {str(e)[:120]}); it was changed by another program: take that line out, and its page is described anew") from e
             at += len(line)
     return done
 
@@ -203,8 +204,10 @@ class _Journal:
     "The file of records, appended a page at a time"
     def __init__(self, path, every=5.): self.path, self.done, self.every, self.synced = path, _done(path), every, 0.
     def __enter__(self): self.file = open(self.path, 'ab'); return self
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         try: self._sync()
+        except OSError:
+            if kind is None: raise                 # else what was raised before says more
         finally: self.file.close()
     def _sync(self): self.file.flush(); os.fsync(self.file.fileno())
     def add(self, key, record, now):
@@ -215,6 +218,7 @@ class _Journal:
             if now - self.synced > self.every: self._sync(); self.synced = now
         except OSError as e: raise OSError(e.errno, f"{e.strerror}; every page before it is kept, a later run goes on there", str(self.path)) from e
 
+# %% ../nbs/40b_catalogs.ipynb #00000018
 def _sweep(out):
     "Remove what a killed run had half written; the lock is held, so nobody is writing"
     for name in ('products', 'about'):
@@ -225,7 +229,7 @@ def _in_order(path, done, keys):
     with open(path, 'rb') as f:
         for k in keys: f.seek(done[k]); yield f.readline()
 
-# %% ../nbs/40b_catalogs.ipynb #00000018
+# %% ../nbs/40b_catalogs.ipynb #00000019
 def _tables(out, lines, formats, n=1000):
     "Write the records in order, and the flat table, each whole; a thousand at a time"
     parts = []
@@ -240,7 +244,7 @@ def _tables(out, lines, formats, n=1000):
             else: table.to_parquet(tmp, engine='pyarrow', index=False)
     return table
 
-# %% ../nbs/40b_catalogs.ipynb #00000019
+# %% ../nbs/40b_catalogs.ipynb #0000001a
 FORMATS = ('csv', 'parquet')
 
 def _check_run(pages, out, formats):
@@ -260,7 +264,7 @@ def _todo(pages, done, out):
     if other: raise FabricError(f"{out} holds {len(other)} pages that the table lacks, such as {sorted(other)[0]!r:.60}, which would be lost; give the whole table, or another folder")
     return keys, [(k, r) for k,r in zip(keys, rows) if k not in done]
 
-# %% ../nbs/40b_catalogs.ipynb #0000001a
+# %% ../nbs/40b_catalogs.ipynb #0000001b
 def describe_products(
     pages:str|Path|pd.DataFrame, # A table of pages, as `read_pages` takes or gives it
     out:str|Path, # Folder: new, or of an earlier run, which is gone on with
@@ -279,7 +283,7 @@ def describe_products(
             for key,row in paced(todo, progress): journal.add(key, describe_rows([row], models)[0], time.monotonic())
         return _tables(out, _in_order(journal.path, journal.done, keys), formats)
 
-# %% ../nbs/40b_catalogs.ipynb #00000024
+# %% ../nbs/40b_catalogs.ipynb #00000025
 def plot_failures(
     table:pd.DataFrame, # From `describe_products`
     ax=None, # Where to draw; a new figure if not given

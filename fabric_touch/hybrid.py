@@ -50,7 +50,7 @@ class HybridHead(nn.Sequential):
     def __init__(self, n_in, n_out, n_hidden=512, p=.5):
         super().__init__(nn.Linear(n_in, n_hidden), nn.BatchNorm1d(n_hidden), nn.ReLU(), nn.Dropout(p), nn.Linear(n_hidden, n_out))
 
-# %% ../nbs/32_hybrid.ipynb #0000000a
+# %% ../nbs/32_hybrid.ipynb #0000000b
 def _sized(x, size):
     "Photos (b, 3, h, w) at the size of an encoder"
     return x if x.shape[-2:] == (size, size) else F.interpolate(x, (size, size), mode='bicubic', antialias=True).clamp(0, 1)
@@ -59,13 +59,14 @@ class HybridModel(nn.Module):
     "Photos, or their stored vectors, in; a logit for each class out"
     def __init__(self, encoders, classes, mode='hybrid'):
         super().__init__()
-        if (found := tuple(encoders)) != (want := pick(MODES, mode, 'mode')): raise FabricError(f"mode {mode!r} has the backbones {', '.join(want)}; given are {', '.join(found) or 'none'}")
+        found, want = tuple(encoders), pick(MODES, mode, 'mode')
+        if found != want: raise FabricError(f"mode {mode!r} has the backbones {', '.join(want)}; given are {', '.join(found) or 'none'}")
         self.encoders, self.classes, self.mode, self.card = nn.ModuleDict(encoders), _class_names(classes), mode, {}
         self.n_in = sum(e.n_out for e in encoders.values())
         self.head = HybridHead(self.n_in, len(self.classes))
-        for k in ('seen', 'judged'): self.register_buffer(k, torch.zeros(0, 16, dtype=torch.uint8))     # digests of the photos it was trained on, and of those its epoch was chosen by
+        for k in ('seen', 'judged'): self.register_buffer(k, torch.zeros(0, 16, dtype=torch.uint8))     # digests of photos: trained on, and judged by
         self.register_buffer('looks', torch.zeros(0, LookEncoder.n_out, dtype=torch.uint8))    # of the photos it was trained on
-        self.register_buffer('words', torch.zeros(0, 0))                       # (classes, n): class names as CLIP's text tower has them, for zero-shot
+        self.register_buffer('words', torch.zeros(0, 0))    # (classes, n): class names as vectors, for zero-shot
     def features(self, *photos):
         photos = photos*len(self.encoders) if len(photos) == 1 else photos
         return torch.cat([e(_sized(x, e.size)) for e,x in zip(self.encoders.values(), photos)], 1)       # (b, n_in)
@@ -74,7 +75,7 @@ class HybridModel(nn.Module):
         super().train(mode).encoders.eval()
         return self
 
-# %% ../nbs/32_hybrid.ipynb #0000000f
+# %% ../nbs/32_hybrid.ipynb #00000012
 def _varied(img, size, rng):
     "A random part of the photo, half of it or more, mirrored every other time, as a square"
     share, tall = rng.uniform(.5, 1), math.exp(rng.uniform(-.29, .29))          # of the area; up to 4:3 either way
@@ -83,7 +84,7 @@ def _varied(img, size, rng):
     img = img.resize((size, size), Image.Resampling.BICUBIC, (left, top, left+w, top+h))
     return img.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < .5 else img
 
-# %% ../nbs/32_hybrid.ipynb #00000010
+# %% ../nbs/32_hybrid.ipynb #00000013
 class PhotoView(nn.Module):
     "An encoder as the store knows it here: photos decoded no larger than needed, view 0 as they are, other views varied"
     draft = True
@@ -97,7 +98,7 @@ class PhotoView(nn.Module):
         return self.encoder.prepare(_varied(img, math.ceil(self.size/self.crop), rng))
     def forward(self, x): return self.encoder(x)
 
-# %% ../nbs/32_hybrid.ipynb #00000011
+# %% ../nbs/32_hybrid.ipynb #00000015
 @dataclass
 class HybridData:
     "Photos of classes with their vectors, and which of them train"
@@ -109,10 +110,10 @@ class HybridData:
     looks:torch.Tensor   # (n, 100) hashes by which near-duplicates are known
     def __len__(self): return len(self.table)
     def __repr__(self):
-        return (f'{len(self)} photos of {len(self.table.classes)} classes: {len(self.fold[0])} train, {len(self.fold[1])} validate'
-                f'\n{tell_alike(self.table, self.groups)}' + f'\n{len(self.table.left_out)} files left out'*bool(len(self.table.left_out)))
+        lines = [f'{len(self)} photos of {len(self.table.classes)} classes: {len(self.fold[0])} train, {len(self.fold[1])} validate', tell_alike(self.table, self.groups)]
+        return '\n'.join(lines + [f'{len(self.table.left_out)} files left out']*bool(len(self.table.left_out)))
 
-# %% ../nbs/32_hybrid.ipynb #00000012
+# %% ../nbs/32_hybrid.ipynb #00000017
 def embed_table(
     table:ClassTable, # Not decoded yet
     encoders:dict, # Backbone to `ImageEncoder`
@@ -131,7 +132,7 @@ def embed_table(
     look, *parts = found.vectors
     return table, look, torch.stack([torch.cat(parts[i:i+len(encoders)], 1) for i in range(0, len(parts), len(encoders))])
 
-# %% ../nbs/32_hybrid.ipynb #00000014
+# %% ../nbs/32_hybrid.ipynb #00000019
 def read_hybrid(
     data_dir:str|Path, # A folder with a folder per class; or a `ClassTable`
     encoders:dict, # Backbone to `ImageEncoder`
@@ -144,12 +145,14 @@ def read_hybrid(
     if type(views) is not int or not 0 <= views <= 100: raise FabricError(f"views is {views!r}; give a whole number from 0 to 100")
     table = data_dir if isinstance(data_dir, ClassTable) else read_folders(data_dir, max_samples, seed)
     table, look, vectors = embed_table(table, encoders, store, views)
-    if lost := [c for c,n in table.counts().items() if not n]: raise FabricError(f"no photo of {', '.join(map(ascii, lost))} can be read; the first left out: {'; '.join(table.left_out.why[:1])}; mend them or take the class away")
+    if lost := [c for c,n in table.counts().items() if not n]:
+        why = '; '.join(table.left_out.why[:1])
+        raise FabricError(f"no photo of {', '.join(map(ascii, lost))} can be read; the first left out: {why}; mend them or take the class away")
     groups = alike(look)
     fold = split_classes(table.targets(), groups, seed=seed, names=table.classes)
     return HybridData(table, vectors, groups, fold, [picture_digest(p) for p in table.items.image], look.to(torch.uint8))
 
-# %% ../nbs/32_hybrid.ipynb #00000017
+# %% ../nbs/32_hybrid.ipynb #00000020
 def hybrid_dls(
     data:HybridData, # From `read_hybrid`
     bs:int=32, # Batch size
@@ -159,12 +162,13 @@ def hybrid_dls(
     if type(bs) is not int or bs < 2: raise FabricError(f"the batch size is {bs!r}; BatchNorm needs at least 2")
     if len(train) < 2: raise FabricError(f"{len(train)} photo to train on; give at least two")
     x, y = np.concatenate([data.vectors[:, train].flatten(0, 1), data.vectors[0, valid]]), data.table.targets()
+    y = np.concatenate([np.tile(y[train], len(data.vectors)), y[valid]])
     n = len(data.vectors)*len(train)
-    dls = array_dls([x, np.concatenate([np.tile(y[train], len(data.vectors)), y[valid]])], (np.arange(n), np.arange(n, len(x))), bs)
+    dls = array_dls([x, y], (np.arange(n), np.arange(n, len(x))), bs)
     dls.vocab, dls.data = data.table.classes, data
     return dls
 
-# %% ../nbs/32_hybrid.ipynb #00000018
+# %% ../nbs/32_hybrid.ipynb #00000022
 def _shaken(img, size): return _varied(img, size, np.random.default_rng(random.getrandbits(32)))
 
 def photo_dls(
@@ -174,19 +178,21 @@ def photo_dls(
     num_workers:int=0, # Processes that decode
 )->DataLoaders:
     "DataLoaders of the photos themselves, training ones varied: a batch for each backbone"
-    photo = lambda e: TransformBlock(type_tfms=[partial(load_photo, size=math.ceil(e.size/e.crop)), Prepared(e.square, partial(_shaken, size=e.size))], batch_tfms=IntToFloatTensor)   # not item_tfms: those of both blocks become one
+    def photo(e):
+        tfms = [partial(load_photo, size=math.ceil(e.size/e.crop)), Prepared(e.square, partial(_shaken, size=e.size))]
+        return TransformBlock(type_tfms=tfms, batch_tfms=IntToFloatTensor)    # not item_tfms: those of both blocks become one
     block = DataBlock([*map(photo, encoders.values()), CategoryBlock(vocab=list(data.table.classes), sort=False)], n_inp=len(encoders),
                       get_x=[itemgetter('image')]*len(encoders), get_y=itemgetter('label'), splitter=lambda o: tuple(map(list, data.fold)))
     dls = block.dataloaders(data.table.items.to_dict('records'), bs=min(bs, len(data.fold[0])), num_workers=num_workers)
     dls.data = data
     return dls
 
-# %% ../nbs/32_hybrid.ipynb #00000019
+# %% ../nbs/32_hybrid.ipynb #00000025
 class ClassLoss(CrossEntropyLossFlat):
     "Cross-entropy; classes may come as numbers of any kind"
     def __call__(self, pred, y, **kwargs): return super().__call__(pred, y.long(), **kwargs)
 
-# %% ../nbs/32_hybrid.ipynb #0000001a
+# %% ../nbs/32_hybrid.ipynb #00000026
 class HybridLearner(Learner):
     "A Learner that takes and shows photos, also where it learns from stored vectors"
     def predict(self, item, **kwargs):
@@ -201,10 +207,11 @@ class HybridLearner(Learner):
         rows = np.asarray(data.fold[ds_idx])
         rows = (np.random.permutation(rows) if shuffle else rows)[:max_n]
         probs = class_probs(self.model, list(data.table.items.image.iloc[rows]))       # not the stored vectors: the backbones may be tuned
-        titles = [f'{a}\n{"✓" if a == b else "✗"} {b} {p:.0%}' for a,b,p in zip(data.table.items.label.iloc[rows], (self.model.classes[i] for i in probs.argmax(1)), probs.max(1))]
+        true, said = data.table.items.label.iloc[rows], (self.model.classes[i] for i in probs.argmax(1))
+        titles = [f'{a}\n{"✓" if a == b else "✗"} {b} {p:.0%}' for a,b,p in zip(true, said, probs.max(1))]
         return plot_swatches([np.asarray(as_photo(p).resize((160, 160))) for p in data.table.items.image.iloc[rows]], titles)
 
-# %% ../nbs/32_hybrid.ipynb #0000001b
+# %% ../nbs/32_hybrid.ipynb #00000027
 @torch.no_grad()
 def class_probs(
     model:HybridModel, # Trained
@@ -212,23 +219,26 @@ def class_probs(
     store:str|Path=None, # Folder of stored vectors; in memory if not given
 )->np.ndarray: # (n, classes)
     "Probabilities of the classes"
-    if not isinstance(items, torch.Tensor): items = torch.cat(embed_all([PhotoView(e, e.id if store else e.name) for e in model.encoders.values()], items, store).vectors, 1)
+    if not isinstance(items, torch.Tensor):
+        tools = [PhotoView(e, e.id if store else e.name) for e in model.encoders.values()]
+        items = torch.cat(embed_all(tools, items, store).vectors, 1)
     training, device = model.training, next(model.head.parameters()).device
     try: return torch.cat([model.eval().head(x.to(device)).float().softmax(1).cpu() for x in items.split(4096)]).numpy()
     finally: model.train(training)
 
-# %% ../nbs/32_hybrid.ipynb #0000001c
+# %% ../nbs/32_hybrid.ipynb #00000029
 def _own_photos(dls):
     "Refuse DataLoaders whose batches cannot be learned from"
     if not isinstance(dls, DataLoaders): raise FabricError(f"a {type(dls).__name__} was given; give DataLoaders of photos, or the folder itself")
     if not hasattr(dls, 'vocab'): raise FabricError("these DataLoaders have no vocab; give photos of classes, as ImageDataLoaders.from_folder makes them, or the folder itself")
     if any(isinstance(t, Normalize) for t in dls.after_batch.fs): raise FabricError("these DataLoaders normalise, and the backbones do that themselves; leave Normalize out")
-    if not len(dls.train) or dls.train.bs < 2: raise FabricError(f"{len(dls.train_ds)} photos make {len(dls.train)} batches of {dls.train.bs}; BatchNorm needs at least one, of at least 2")
+    if not len(dls.train) or dls.train.bs < 2:
+        raise FabricError(f"{len(dls.train_ds)} photos make {len(dls.train)} batches of {dls.train.bs}; BatchNorm needs at least one, of at least 2")
     x, *_, y = dls.one_batch()
     if y.ndim != 1: raise FabricError(f"the labels are {tuple(y.shape)}; give one class for each photo")
     if x.ndim != 4 or x.shape[1] != 3: raise FabricError(f"the batches are {tuple(x.shape)}; give photos (b, 3, h, w)")
 
-# %% ../nbs/32_hybrid.ipynb #0000001d
+# %% ../nbs/32_hybrid.ipynb #0000002a
 @delegates(fit_learner, but='cls')
 def hybrid_learner(
     dls, # DataLoaders, a `HybridData`, a `ClassTable`, or a folder with a folder per class
@@ -244,12 +254,13 @@ def hybrid_learner(
     if isinstance(dls, HybridData): dls = hybrid_dls(dls, bs)
     if not hasattr(dls, 'data'): _own_photos(dls)
     model = HybridModel(encoders, dls.vocab, mode)
-    if hasattr(dls, 'data') and (n := dls.data.vectors.shape[2]) != model.n_in: raise FabricError(f"the vectors have {n} numbers and these backbones give {model.n_in}; give the encoders that made them")
+    n = dls.data.vectors.shape[2] if hasattr(dls, 'data') else model.n_in
+    if n != model.n_in: raise FabricError(f"the vectors have {n} numbers and these backbones give {model.n_in}; give the encoders that made them")
     return _learner(dls, model, **kwargs)
 
 def _learner(dls, model, **kwargs): return fit_learner(dls, model, ClassLoss(), cls=HybridLearner, **(dict(metrics=accuracy, wd=0.) | kwargs))
 
-# %% ../nbs/32_hybrid.ipynb #00000023
+# %% ../nbs/32_hybrid.ipynb #00000030
 def save_hybrid(
     model:HybridModel, # Trained
     folder:str|Path, # Folder to make or replace
@@ -260,46 +271,51 @@ def save_hybrid(
                  n_in=model.n_in, n_hidden=model.head[0].out_features, n_seen=len(model.seen), n_judged=len(model.judged), n_words=model.words.shape[1])
     return save_checkpoint(folder, model, model.card | card | facts)
 
-# %% ../nbs/32_hybrid.ipynb #00000024
+# %% ../nbs/32_hybrid.ipynb #00000031
 def _from_card(card):
     "An untrained model of the shape that a card describes"
     try:
         if not isinstance(card['classes'], list): raise TypeError(f"classes {str(card['classes'])[:80]}")
         model = HybridModel({b: encoder_from_card(e) for b,e in card['encoders'].items()}, card['classes'], card['mode'])
-        if model.n_in != card['n_in'] or model.head[0].out_features != card['n_hidden']: raise TypeError(f"n_in {card['n_in']}, n_hidden {card['n_hidden']}")
-        model.seen, model.judged = (torch.empty(card[k], 16, dtype=torch.uint8) for k in ('n_seen', 'n_judged'))     # no memory is touched if the weights do not fit
+        if (model.n_in, model.head[0].out_features) != (card['n_in'], card['n_hidden']): raise TypeError(f"n_in {card['n_in']}, n_hidden {card['n_hidden']}")
+        model.seen, model.judged = (torch.empty(card[k], 16, dtype=torch.uint8) for k in ('n_seen', 'n_judged'))    # untouched if the weights do not fit
         model.looks = torch.empty(card['n_seen'], LookEncoder.n_out, dtype=torch.uint8)
         model.words = torch.empty(len(model.classes)*bool(card['n_words']), card['n_words'])
     except FabricError: raise
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as e: raise CheckpointError(f"card.json does not describe a hybrid model ({type(e).__name__}: {e}); it needs what save_hybrid writes") from e
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as e:
+        raise CheckpointError(f"card.json does not describe a hybrid model ({type(e).__name__}: {e}); it needs what save_hybrid writes") from e
     return model
 
-# %% ../nbs/32_hybrid.ipynb #00000025
+# %% ../nbs/32_hybrid.ipynb #00000032
 def load_hybrid(
     path:str|Path, # Folder of a checkpoint, or an old `.pth.tar`
     **expect # What the card must say, for instance mode='clip'
 )->HybridModel: # In evaluation mode; its card is `model.card`
     "Load a hybrid model, or say what does not fit"
-    if isinstance(path, (str, Path)) and os.path.isfile(path) and Path(path).name not in ('model.safetensors', 'card.json'): return load_old(path, **expect)
+    is_file = isinstance(path, (str, Path)) and os.path.isfile(path)
+    if is_file and Path(path).name not in ('model.safetensors', 'card.json'): return load_old(path, **expect)
     model, card = load_checkpoint(path, _from_card, kind='hybrid', **expect)
     model.card = card
     return model.eval().requires_grad_(False)
 
-# %% ../nbs/32_hybrid.ipynb #00000028
+# %% ../nbs/32_hybrid.ipynb #00000035
 def _old_parts(path):
     "(named tensors, classes, mode, epoch) of an old checkpoint"
     found = safe_torch_load(path)
     keys = [*found] if isinstance(found, dict) else []
-    if not {'state_dict', 'classes', 'mode'} <= {*keys}: raise CheckpointError(f"{path} has the keys {', '.join(map(str, keys[:8])) or 'of nothing'}; an old hybrid checkpoint has state_dict, classes and mode")
+    if not {'state_dict', 'classes', 'mode'} <= {*keys}:
+        raise CheckpointError(f"{path} has the keys {', '.join(map(str, keys[:8])) or 'of nothing'}; an old hybrid checkpoint has state_dict, classes and mode")
     state, classes, mode = found['state_dict'], found['classes'], found['mode']
-    if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()): raise CheckpointError(f"{path}: its state_dict holds more than tensors; take the state_dict of the model alone")
-    if not isinstance(classes, (list, tuple)) or not all(isinstance(c, str) for c in classes): raise CheckpointError(f"{path}: its classes are {str(classes)[:80]}; a list of names is expected")
+    if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
+        raise CheckpointError(f"{path}: its state_dict holds more than tensors; take the state_dict of the model alone")
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(c, str) for c in classes):
+        raise CheckpointError(f"{path}: its classes are {str(classes)[:80]}; a list of names is expected")
     pick(MODES, mode, 'mode')
     return {str(k).removeprefix('module.'): t for k,t in state.items()}, classes, mode, found.get('epoch')
 
 def _part(state, prefix): return {k.removeprefix(prefix): t for k,t in state.items() if k.startswith(prefix)}
 
-# %% ../nbs/32_hybrid.ipynb #00000029
+# %% ../nbs/32_hybrid.ipynb #00000037
 def load_old(
     path:str|Path, # A `.pth.tar` of the earlier version
     mode:str=None, # What its mode must be
@@ -309,12 +325,13 @@ def load_old(
     if mode not in (None, its_mode): raise CheckpointError(f"{path} is of mode {its_mode!r}, expected {mode!r}")
     parts = {b: _part(state, f'{b}.') for b in MODES[its_mode]}
     if empty := [b for b,p in parts.items() if not p]: raise CheckpointError(f"{path} says its mode is {its_mode!r} and holds no weights of {', '.join(empty)}")
-    model = HybridModel({b: image_encoder(BACKBONES[b], p, **(tower_sizes('clip', p) if b == 'clip' else {})) for b,p in parts.items()}, classes, its_mode)
+    encoders = {b: image_encoder(BACKBONES[b], p, **(tower_sizes('clip', p) if b == 'clip' else {})) for b,p in parts.items()}
+    model = HybridModel(encoders, classes, its_mode)
     load_weights(model.head, _part(state, 'classifier.'))
     model.card = dict(converted_from=Path(path).name, epoch=epoch if isinstance(epoch, int) else None)
     return model.eval().requires_grad_(False)
 
-# %% ../nbs/32_hybrid.ipynb #00000030
+# %% ../nbs/32_hybrid.ipynb #0000003e
 @dataclass
 class TrainOptions:
     "What a training of the hybrid classifier is told"
@@ -338,7 +355,7 @@ class TrainOptions:
     seed:int=0                # Of samples, split and training
     resume:bool=False         # Go on after a stop, to the same result
 
-# %% ../nbs/32_hybrid.ipynb #00000031
+# %% ../nbs/32_hybrid.ipynb #00000040
 _LOWEST = dict(epochs=1, batch_size=2, max_samples=2, patience=0, ft_epochs=1, views=0, seed=0)
 
 @patch
@@ -347,7 +364,8 @@ def check(self:TrainOptions):
     pick(MODES, self.mode, 'mode')
     for k,low in _LOWEST.items():
         v = getattr(self, k)
-        if not (k == 'max_samples' and v is None) and (type(v) is not int or v < low): raise FabricError(f"{k} is {v!r}; give a whole number, at least {low}")
+        if k == 'max_samples' and v is None: continue
+        if type(v) is not int or v < low: raise FabricError(f"{k} is {v!r}; give a whole number, at least {low}")
     if self.seed >= 2**63: raise FabricError(f"seed is {self.seed}; give one below 2**63")
     for k in ('lr', 'ft_lr'):
         v = getattr(self, k)
@@ -356,10 +374,11 @@ def check(self:TrainOptions):
 
 @patch
 def backbones(self:TrainOptions):
+    "The encoders of these options"
     weights = lambda w: True if w is None else False if w == 'random' else w
     return hybrid_encoders(self.mode, self.mobilenet, self.clip, weights(self.mobilenet_weights), weights(self.clip_weights))
 
-# %% ../nbs/32_hybrid.ipynb #00000033
+# %% ../nbs/32_hybrid.ipynb #00000043
 _FREE = ('output_dir', 'store', 'resume')      # what may differ when a training goes on
 
 def _config(o): return Path(o.output_dir)/f'config_{o.mode}.json', {k: v for k,v in asdict(o).items() if k not in _FREE}
@@ -369,7 +388,9 @@ def _check_place(output_dir, data_dir):
     out = Path(output_dir).absolute()
     there = next(p for p in (out, *out.parents) if os.path.exists(p))
     if not there.is_dir() or not os.access(there, os.W_OK): raise FabricError(f"{output_dir} cannot be written; give another output_dir")
-    if Path(os.path.realpath(data_dir)) in (real := Path(os.path.realpath(out)), *real.parents): raise FabricError(f"{output_dir} lies in {data_dir}, where every folder is a class; give an output_dir outside of it")
+    real = Path(os.path.realpath(out))
+    if Path(os.path.realpath(data_dir)) in (real, *real.parents):
+        raise FabricError(f"{output_dir} lies in {data_dir}, where every folder is a class; give an output_dir outside of it")
 
 def _check_same(o):
     "Refuse to go on with a training that had other options"
@@ -380,7 +401,7 @@ def _check_same(o):
     other = [f'{k} {theirs.get(k)!r} there and {v!r} now' for k,v in mine.items() if theirs.get(k) != v]
     if other: raise FabricError(f"{config}: the training to go on with had other options: {', '.join(other)}; give the same, or start anew without resume")
 
-# %% ../nbs/32_hybrid.ipynb #00000034
+# %% ../nbs/32_hybrid.ipynb #00000044
 def _begin(o):
     "Write the options down and give the folder of the training's state"
     config, mine = _config(o)
@@ -393,7 +414,7 @@ def _begin(o):
     except OSError as e: raise FabricError(f"{out} cannot be written ({e}); give another output_dir") from e
     return state
 
-# %% ../nbs/32_hybrid.ipynb #00000035
+# %% ../nbs/32_hybrid.ipynb #00000047
 class KeepLast(Callback):
     "Remember the last epoch's weights before the best are loaded"
     order = 59    # before KeepBest
@@ -403,20 +424,27 @@ def _clones(model, names):
     state = model.state_dict()
     return {k: state[k].clone() for k in names if '.' in k}      # of the parts; digests and words are the model's own
 
-# %% ../nbs/32_hybrid.ipynb #00000036
+# %% ../nbs/32_hybrid.ipynb #00000048
+def _photos_digest(data):
+    "A number for what is trained on: split, photos, classes and vectors"
+    facts = repr(([*map(int, data.fold[0])], data.digests, data.table.classes))
+    return zlib.crc32(data.vectors.numpy().tobytes(), zlib.crc32(facts.encode()))
+
 def _fit(model, dls, o, state, step):
     "(history, weights of the last epoch, best validation loss) of one step; the model ends with its best"
-    digest = zlib.crc32(dls.data.vectors.numpy().tobytes(), zlib.crc32(repr(([*map(int, dls.data.fold[0])], dls.data.digests, dls.data.table.classes)).encode()))
     shown = sys.stdout.isatty() or 'ipykernel' in sys.modules
-    learn = _learner(dls, model, patience=o.patience, cbs=[KeepLast(), KeepState(state/step, tag=f'{step} photos {digest:08x}'), *[TellEpoch(step)]*(not shown)])
+    cbs = [KeepLast(), KeepState(state/step, tag=f'{step} photos {_photos_digest(dls.data):08x}'), *[TellEpoch(step)]*(not shown)]
+    learn = _learner(dls, model, patience=o.patience, cbs=cbs)
     n, lr, name = (o.epochs, o.lr, 'lr') if step == 'head' else (o.ft_epochs, o.ft_lr, 'ft_lr')
     try:
         with nullcontext() if shown else learn.no_bar(), nullcontext() if shown else learn.no_logging(): learn.fit_one_cycle(n, lr)
     except FabricError as e: raise FabricError(str(e).rpartition('\n\t')[2]) from e      # fastai puts a line of its own before it
     last, best = learn.keep_last.state, learn.keep_best.best
-    if not (math.isfinite(best) and all(v.isfinite().all() for v in last.values())): raise FabricError(f"losses or weights became infinite or NaN with {name}={lr}; give a lower one")
+    if not (math.isfinite(best) and all(v.isfinite().all() for v in last.values())):
+        raise FabricError(f"losses or weights became infinite or NaN with {name}={lr}; give a lower one")
     return history(learn).assign(step=step), last, best
 
+# %% ../nbs/32_hybrid.ipynb #0000004a
 def thaw(
     model:HybridModel, # Its backbones learn from now on
     n:int=2, # Last blocks of each backbone, with what comes after them
@@ -426,7 +454,7 @@ def thaw(
         for p in last_blocks(e, n): p.requires_grad_(True)
     return model
 
-# %% ../nbs/32_hybrid.ipynb #00000037
+# %% ../nbs/32_hybrid.ipynb #0000004d
 def _fine_tune(model, data, o, state):
     "(history, weights of the last epoch) of the thawed model; if no epoch is better than the head alone was, that is kept"
     dls = photo_dls(data, dict(model.encoders.items()), o.batch_size)
@@ -444,7 +472,7 @@ def _train_steps(model, data, o, state):
     with seeded(o.seed): more, last = _fine_tune(model, data, o, state)
     return pd.concat([rows, more], ignore_index=True), last
 
-# %% ../nbs/32_hybrid.ipynb #00000038
+# %% ../nbs/32_hybrid.ipynb #0000004f
 def _words(model, o):
     "(class names through CLIP's text tower, or none; why not)"
     if 'clip' not in model.encoders or o.clip_weights == 'random': return model.words, ''
@@ -469,25 +497,26 @@ def _valid_scores(model, data, o):
     if model.words.numel(): models['zero-shot'] = zero_shot_probs(model, vectors)
     return class_scores(models, y[valid], model.classes, y[train], data.groups[valid])
 
-# %% ../nbs/32_hybrid.ipynb #0000003a
+# %% ../nbs/32_hybrid.ipynb #00000051
 def plot_steps(
     rows:pd.DataFrame, # epoch, train_loss, valid_loss, accuracy, step
 )->plt.Figure:
     "Losses and accuracy of head and fine-tuning, one after the other"
     fig, axs = plt.subplots(1, 2, figsize=(8, 2.8), layout='constrained')
     x = np.arange(1, len(rows)+1)
-    for ax,columns in zip(axs, (('train_loss', 'valid_loss'), ('accuracy',))):
-        for c,color in zip(columns, (GREY, PALETTE[0]) if len(columns) > 1 else PALETTE): ax.plot(x, rows[c], color=color, marker='.', label=dict(train_loss='training', valid_loss='validation', accuracy='validation')[c])
-        thawed = np.flatnonzero(rows.step == 'fine_tune')
+    for c,color,label in (('train_loss', GREY, 'training'), ('valid_loss', PALETTE[0], 'validation')): axs[0].plot(x, rows[c], color=color, marker='.', label=label)
+    axs[1].plot(x, rows.accuracy, color=PALETTE[0], marker='.')
+    thawed = np.flatnonzero(rows.step == 'fine_tune')
+    for ax,ylabel in zip(axs, ('loss', 'validation accuracy')):
         if len(thawed): ax.axvline(thawed[0] + .5, color=INK, lw=.8, ls='--', label='blocks thawed')
-        ax.set(xlabel='epoch', ylabel='loss' if len(columns) > 1 else 'accuracy')
+        ax.set(xlabel='epoch', ylabel=ylabel)
         ax.xaxis.get_major_locator().set_params(integer=True); ax.spines[['top', 'right']].set_visible(False)
     axs[0].legend(frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/32_hybrid.ipynb #0000003b
+# %% ../nbs/32_hybrid.ipynb #00000052
 def _write_lists(out, data, rows):
-    "history, validation and left_out as CSV; the history as a picture"
+    "history, validation and left_out as CSV; the history as a figure"
     valid = data.table.items.iloc[data.fold[1]]
     lists = dict(history=rows, validation=valid.assign(digest=[data.digests[i] for i in data.fold[1]]), left_out=data.table.left_out)
     for name,frame in lists.items():
@@ -512,7 +541,7 @@ def _save_both(model, last, out, card, rows, scores):
     model.load_state_dict(keep, strict=False)
     return best
 
-# %% ../nbs/32_hybrid.ipynb #0000003c
+# %% ../nbs/32_hybrid.ipynb #00000054
 @dataclass
 class Trained:
     "What `train` gives"
@@ -535,9 +564,10 @@ def _finish(model, data, o, rows, last):
 def _few_steps(data, o, enough=300):
     "A hint where the head will see too few batches to learn from"
     batches = max(1, len(data.vectors)*len(data.fold[0])//o.batch_size)
-    if batches*o.epochs < enough*.6: yield f'{batches*o.epochs} batches in all are few for a head to learn from; with so few photos give more epochs: epochs={math.ceil(enough/batches)}, patience=0'
+    advice = f'with so few photos give more epochs: epochs={math.ceil(enough/batches)}, patience=0'
+    if batches*o.epochs < enough*.6: yield f'{batches*o.epochs} batches in all are few for a head to learn from; {advice}'
 
-# %% ../nbs/32_hybrid.ipynb #0000003d
+# %% ../nbs/32_hybrid.ipynb #00000055
 def train(
     data_dir:str|Path, # Folder with a folder of photos per class
     **options # As in `TrainOptions`
@@ -551,7 +581,8 @@ def train(
     print(data, *_few_steps(data, o), sep='\n')
     with seeded(o.seed): model = HybridModel(encoders, data.table.classes, o.mode)
     model.to(default_device())
-    model.seen, model.judged = (torch.tensor([list(bytes.fromhex(data.digests[i])) for i in rows], dtype=torch.uint8) for rows in data.fold)
+    digests = [list(bytes.fromhex(d)) for d in data.digests]
+    model.seen, model.judged = (torch.tensor([digests[i] for i in rows], dtype=torch.uint8) for rows in data.fold)
     model.looks = data.looks[data.fold[0]]
     res = _finish(model, data, o, *_train_steps(model, data, o, state := _begin(o)))
     drop_folder(state)
@@ -560,10 +591,10 @@ def train(
 @patch
 def __repr__(self:Trained):
     best = self.history.valid_loss.argmin()
-    return (f'{class_score_table(self.scores).T.to_string()}\nvalidation part of {self.scores.n.iloc[0]} photos, on which the best of {len(self.history)} epochs, number {best+1}, was chosen\n'
-            f'{self.checkpoint}')
+    how = f'validation part of {self.scores.n.iloc[0]} photos, on which the best of {len(self.history)} epochs, number {best+1}, was chosen'
+    return f'{class_score_table(self.scores).T.to_string()}\n{how}\n{self.checkpoint}'
 
-# %% ../nbs/32_hybrid.ipynb #00000046
+# %% ../nbs/32_hybrid.ipynb #0000005e
 @dataclass
 class Evaluation:
     "What `evaluate` gives"
@@ -572,13 +603,16 @@ class Evaluation:
     files:dict # Name to path of what was written
     def __repr__(self): return self.text
 
-# %% ../nbs/32_hybrid.ipynb #00000047
-def _among(table, digests): return table.items.digest.isin({bytes(d).hex() for d in digests.cpu().numpy()}).to_numpy()
+# %% ../nbs/32_hybrid.ipynb #00000060
+def _among(table, digests):
+    "Which photos of a table have one of these digests"
+    return table.items.digest.isin({bytes(d).hex() for d in digests.cpu().numpy()}).to_numpy()
 
 def _unseen(table, model, everything):
     "The photos to score"
     seen = _among(table, model.seen)
-    if len(table) and seen.all() and not everything: raise FabricError(f"the model was trained on each of the {len(table)} photos, so none is left to score; give others, or score them all the same with all=True (--all)")
+    if len(table) and seen.all() and not everything:
+        raise FabricError(f"the model was trained on each of the {len(table)} photos, so none is left to score; give others, or score them all the same with all=True (--all)")
     return table if everything else table.take(~seen)
 
 def _said(table, model, n):
@@ -588,22 +622,29 @@ def _said(table, model, n):
     if seen: return f"all {len(table)} photos are scored, {seen} of which the model was trained on: these scores flatter"
     return f"{len(table)} photos are scored" + f", {chose} of which its best epoch was chosen by"*bool(chose) + f"; {n} that the model was trained on are left out"*bool(n)
 
-# %% ../nbs/32_hybrid.ipynb #00000048
+# %% ../nbs/32_hybrid.ipynb #00000062
 def _train_y(model):
     "Class numbers of the training part as the card counts them, for the baselines; None if it does not"
     split = model.card.get('split')
     if split is None: return None
     counts, k = split.get('per_class') if isinstance(split, dict) else None, len(model.classes)
-    if not (isinstance(counts, list) and len(counts) == k and all(type(n) is int and n >= 0 for n in counts) and 0 < sum(counts) == len(model.seen)):
+    whole = isinstance(counts, list) and len(counts) == k and all(type(n) is int and n >= 0 for n in counts)
+    if not (whole and 0 < sum(counts) == len(model.seen)):
         raise CheckpointError(f"card.json: split.per_class is {str(counts)[:80]}; there must be {k} whole numbers that sum to the {len(model.seen)} photos of the training")
     return np.repeat(np.arange(k), counts)
 
-# %% ../nbs/32_hybrid.ipynb #00000049
+# %% ../nbs/32_hybrid.ipynb #00000063
+def _title(table, model, n, near):
+    "The first line of a report"
+    return (f'{model.mode} model, {_said(table, model, n)}' + f'; {near} of the scored ones are nearly the same as one it was trained on'*bool(near)
+            + f'; {len(table.left_out)} files left out'*bool(len(table.left_out)))
+
+# %% ../nbs/32_hybrid.ipynb #00000064
 def evaluate(
     data_dir:str|Path, # Folder with a folder of photos per class
     checkpoint:str|Path, # Folder of a checkpoint, or an old `.pth.tar`
     batch_size:int=32, # Photos encoded at a time
-    output_dir:str|Path='evaluation', # Where report and pictures go
+    output_dir:str|Path='evaluation', # Where report and figures go
     all:bool=False, # Score the photos of its training too?
     store:str|Path=None # Folder of stored vectors; the user's cache if not given
 )->Evaluation:
@@ -618,12 +659,11 @@ def evaluate(
     models, y = {model.mode: class_probs(model, vectors[0])}, table.targets()
     if model.words.numel(): models['zero-shot'] = zero_shot_probs(model, vectors[0])
     near = int(like_any(look, model.looks.cpu()).sum())
-    title = f'{model.mode} model, {_said(table, model, n)}' + f'; {near} of the scored ones are nearly the same as one it was trained on'*bool(near) + f'; {len(table.left_out)} files left out'*bool(len(table.left_out))
     how = dict(clusters=alike(look), train_y=_train_y(model))
-    paths = write_report(output_dir, list(table.items.image), y, models[model.mode], model.classes, models=models, title=title, **how)
+    paths = write_report(output_dir, list(table.items.image), y, models[model.mode], model.classes, models=models, title=_title(table, model, n, near), **how)
     return Evaluation(paths['report.txt'].read_text('utf-8'), class_scores(models, y, model.classes, **how), paths)      # scores.csv has six digits
 
-# %% ../nbs/32_hybrid.ipynb #0000004c
+# %% ../nbs/32_hybrid.ipynb #00000069
 def _check_sort(classes, threshold, others_dir, bs):
     "Refuse what would go wrong, before any photo is read"
     if type(bs) is not int or bs < 1: raise FabricError(f"the batch size is {bs!r}; give a whole number, at least 1")
@@ -641,7 +681,7 @@ def _sort(files, model, sorting, folder_of, bs):
         sorting.put(files[i], folder_of(name, sure), predicted=name, probability=round(sure, 4))
     sorting.flush()
 
-# %% ../nbs/32_hybrid.ipynb #0000004d
+# %% ../nbs/32_hybrid.ipynb #0000006b
 def sort_images(
     input_dir:str|Path, # Folder of photos, and of folders of them
     output_dir:str|Path, # Where the folders of classes go
@@ -658,5 +698,6 @@ def sort_images(
     with Sorting(output_dir, about=about, facts=('predicted', 'probability'), **kwargs) as sorting:
         for f in others: sorting.leave(f, 'no photo')
         todo = [f for f in photos if not sorting.done(f)]
-        for some in paced([todo[i:i+8*bs] for i in range(0, len(todo), 8*bs)]): _sort(some, model, sorting, lambda name, sure: name if sure >= threshold else others_dir, bs)
+        folder_of = lambda name, sure: name if sure >= threshold else others_dir
+        for some in paced([todo[i:i+8*bs] for i in range(0, len(todo), 8*bs)]): _sort(some, model, sorting, folder_of, bs)
     return sorting

@@ -45,21 +45,26 @@ class Multimodal:
     card:dict = field(default_factory=dict) # Of the checkpoint it came from
     def __repr__(self):
         c, n = self.config, sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        return f"{c.image_model_name} and {c.language_model_name} into a T5 of width {self.model.transformer.config.d_model}: {n:,} weights learn, {len(self.tokens):,} tokens" + (f"; knows {', '.join(f'{len(v)} labels of {k}' for k,v in self.labels.items())}" if self.labels else '')
+        said = f"{c.image_model_name} and {c.language_model_name} into a T5 of width {self.model.transformer.config.d_model}: {n:,} weights learn, {len(self.tokens):,} tokens"
+        return '; knows '.join([said, *[', '.join(f'{len(v)} labels of {k}' for k,v in self.labels.items())]*bool(self.labels)])
 
+# %% ../nbs/34_multimodal.ipynb #0000000a
 def _pretrained(given): return True if given is None else given != 'random' and given
 
 def _make_tokens(config, texts):
     sizes = dict(loc_vocab_size=config.loc_vocab_size, image_vocab_size=config.image_vocab_size)
     if config.checkpoint:
         tokens = load_tokens(Path(config.checkpoint)/'tokens.json')
-        if (tokens.n_loc, tokens.n_img) != (*sizes.values(),): raise FabricError(f"{config.checkpoint} has {tokens.n_loc:,} locations and {tokens.n_img:,} image tokens; give loc_vocab_size={tokens.n_loc} and image_vocab_size={tokens.n_img}")
+        if (tokens.n_loc, tokens.n_img) != (*sizes.values(),):
+            has = f"{tokens.n_loc:,} locations and {tokens.n_img:,} image tokens"
+            raise FabricError(f"{config.checkpoint} has {has}; give loc_vocab_size={tokens.n_loc} and image_vocab_size={tokens.n_img}")
         return tokens
-    if config.tokenizer == 'train' and config.language_weights is None: raise FabricError("tokenizer is 'train', and the published language model reads its own tokens alone, to it each number means another piece; leave tokenizer out, or give language_weights")
+    if config.tokenizer == 'train' and config.language_weights is None:
+        raise FabricError("tokenizer is 'train', and the published language model reads its own tokens alone, to it each number means another piece; leave tokenizer out, or give language_weights")
     if config.tokenizer == 'train': return train_tokens(texts, config.vocab_size, **sizes)
     return t5_tokens(config.tokenizer or config.language_model_name, **sizes)
 
-# %% ../nbs/34_multimodal.ipynb #00000009
+# %% ../nbs/34_multimodal.ipynb #0000000b
 _SIZES = ('d_model', 'num_layers', 'num_heads', 'd_ff', 'd_kv')
 
 def _sizes(config, language):
@@ -78,15 +83,19 @@ def build_multimodal(
         image = cell_encoder(config.image_model_name, _pretrained(config.image_weights))
         language = text_encoder(config.language_model_name, weights, **({} if weights else dict(vocab_size=tokens.n_text)))
         _check_vocabulary(tokens, language)
-        model = MultimodalT5(t5_transformer(len(tokens), **_sizes(config, language)), language, image, ffn=config.ffn, image_model_train=config.image_model_train)
+        transformer = t5_transformer(len(tokens), **_sizes(config, language))
+        model = MultimodalT5(transformer, language, image, ffn=config.ffn, image_model_train=config.image_model_train)
     model.sees = config.sees
     return Multimodal(model, tokens, config)
 
+# %% ../nbs/34_multimodal.ipynb #0000000c
 def _check_vocabulary(tokens, language):
+    "Refuse tokens that the language model does not know"
     n = language.sizes['vocab_size']
-    if tokens.n_text > n: raise FabricError(f"the tokenizer has {tokens.n_text:,} text tokens, {language.name} knows {n:,}; give the language model's own tokenizer, or a smaller vocab_size")
+    if tokens.n_text > n:
+        raise FabricError(f"the tokenizer has {tokens.n_text:,} text tokens, {language.name} knows {n:,}; give the language model's own tokenizer, or a smaller vocab_size")
 
-# %% ../nbs/34_multimodal.ipynb #0000000f
+# %% ../nbs/34_multimodal.ipynb #00000014
 def hide_cells(
     photo, # (3, h, w)
     hidden, # (n_cells,) of bool
@@ -97,7 +106,7 @@ def hide_cells(
     mask = torch.as_tensor(hidden).view(1, 1, *grid).float()
     return torch.where(F.interpolate(mask, photo.shape[1:], mode='nearest')[0].bool(), fill, photo)
 
-# %% ../nbs/34_multimodal.ipynb #00000010
+# %% ../nbs/34_multimodal.ipynb #00000016
 def _cells_of(encoder, paths, folder):
     "The cells of photos, in memory if they fit"
     if 4*len(paths)*encoder.n_out < 2**31: return photo_cells(encoder, paths, EmbeddingStore(folder, encoder.id, encoder.n_out))
@@ -107,7 +116,9 @@ class _Stored:
     "The cells of photos, computed once"
     def __init__(self, encoder, paths, folder, together=False):
         paths, (rank, world) = list(dict.fromkeys(map(str, paths))), launched()
-        if together and world > 1: CellStore(encoder, paths[rank::world], folder); wait_for_all()                    # a share for each process
+        if together and world > 1:
+            CellStore(encoder, paths[rank::world], folder)    # a share for each process
+            wait_for_all()
         self.rows, self.cells = {p: i for i,p in enumerate(paths)}, _cells_of(encoder, paths, folder)
     def __call__(self, item): return self.cells[self.rows[item.image]]
 
@@ -118,16 +129,19 @@ class _Live:
         x = self.encoder.prepare(item.image)
         return x if item.hidden is None else hide_cells(x, item.hidden, self.encoder.grid, self.fill)
 
-# %% ../nbs/34_multimodal.ipynb #00000011
+# %% ../nbs/34_multimodal.ipynb #00000018
 class ItemSet:
     "Items of tasks as samples: image or cells, ids of source and target, and which of the target counts"
-    def __init__(self, m, draw, image, n_codes=0): self.m, self.draw, self.image, self.n_codes, self.items = m, draw, image, n_codes, None; self.set_epoch(0)
+    def __init__(self, m, draw, image, n_codes=0):
+        self.m, self.draw, self.image, self.n_codes, self.items = m, draw, image, n_codes, None
+        self.set_epoch(0)
     def set_epoch(self, epoch):
         "Draw the items of an epoch; the same ones if nothing in them is drawn"
         items = self.draw(epoch)
         if items is self.items: return
         c, self.items = self.m.config, items
-        self.source, self.target = self._ids([i.source for i in items], c.max_source_length), self._ids([i.target for i in items], c.max_target_length)
+        self.source = self._ids([i.source for i in items], c.max_source_length)
+        self.target = self._ids([i.target for i in items], c.max_target_length)
     def _ids(self, texts, most):
         once = list(dict.fromkeys(texts))
         known = dict(zip(once, self.m.tokens.ids(once, most, self.m.config.truncate)))
@@ -140,7 +154,7 @@ class ItemSet:
         hidden, side = self.items[i].hidden, isqrt(self.n_codes)
         return None if hidden is None else hidden_codes(hidden, self.m.model.image_model.grid, (side, side))
 
-# %% ../nbs/34_multimodal.ipynb #00000012
+# %% ../nbs/34_multimodal.ipynb #0000001a
 def collate(
     samples:list, # Of `ItemSet`
 )->tuple: # image, source (b, l), mask (b, l), target_in (b, t), counted (b, t), labels (b, t)
@@ -151,7 +165,7 @@ def collate(
         if c is not None: real[i] = F.pad(torch.as_tensor(c), (0, real.shape[1] - len(c)))          # nor does the end count
     return torch.stack(image), source, mask, shifted(target), real, labels_of(target, real)
 
-# %% ../nbs/34_multimodal.ipynb #00000014
+# %% ../nbs/34_multimodal.ipynb #0000001c
 def _boxed(table): return isinstance(table, ClassTable) and {'x0', 'y0', 'x1', 'y1'} <= {*table.items}
 
 def _draws(m, table, codes=None):
@@ -159,25 +173,38 @@ def _draws(m, table, codes=None):
     c = m.config
     if isinstance(table, ClassTable):
         if c.pretrain: raise FabricError(f"pretraining restores captions, and this table has classes: {table}; give tables of captions, or pretrain=False")
-        if _boxed(table) and (bad := np.flatnonzero(table.items[['x0', 'y0', 'x1', 'y1']].isna().any(axis=1))).size: raise FabricError(f"{len(bad)} rows have no box, the first is of {table.items.image[bad[0]]}; take them out, a photo is asked for what is there")
-        items = TASKS['locate'](table, n_loc=c.loc_vocab_size) if _boxed(table) else TASKS['classify'](table, prompt=c.prompt)
-    elif not c.pretrain: items = TASKS['caption'](table, prompt=c.prompt)
-    else: return lambda epoch: TASKS['restore'](table, seed=c.seed, epoch=epoch) + ([] if codes is None else TASKS['unmask'](table, codes, ratio=c.image_mask_ratio, cells=m.model.image_model.grid, seed=c.seed, epoch=epoch))
+        items = _located(table, c) if _boxed(table) else TASKS['classify'](table, prompt=c.prompt)
+    elif c.pretrain: return partial(_hidden, m, table, codes)
+    else: items = TASKS['caption'](table, prompt=c.prompt)
     return lambda epoch: items
 
+def _located(table, c):
+    "Items that ask where a label is"
+    bad = np.flatnonzero(table.items[['x0', 'y0', 'x1', 'y1']].isna().any(axis=1))
+    if bad.size: raise FabricError(f"{len(bad)} rows have no box, the first is of {table.items.image[bad[0]]}; take them out, a photo is asked for what is there")
+    return TASKS['locate'](table, n_loc=c.loc_vocab_size)
+
+def _hidden(m, table, codes, epoch):
+    "The items of pretraining in an epoch: hidden words, and hidden cells where there are codes"
+    c, words = m.config, TASKS['restore'](table, seed=m.config.seed, epoch=epoch)
+    how = dict(ratio=c.image_mask_ratio, cells=m.model.image_model.grid, seed=c.seed, epoch=epoch)
+    return words if codes is None else words + TASKS['unmask'](table, codes, **how)
+
+# %% ../nbs/34_multimodal.ipynb #0000001e
 def _codes(m, tables):
     "photo -> codes, of all tables; None where nothing is hidden"
     c, encoder = m.config, m.model.image_model
     if not (c.pretrain and c.image_mask_ratio): return None
     vqgan = load_vqgan(c.vae_ckpt_path, sizes=None)
-    if vqgan.sizes.n_codes > c.image_vocab_size: raise FabricError(f"the VQGAN has {vqgan.sizes.n_codes:,} codes and image_vocab_size is {c.image_vocab_size:,}; give at least as many image tokens")
+    if vqgan.sizes.n_codes > c.image_vocab_size:
+        raise FabricError(f"the VQGAN has {vqgan.sizes.n_codes:,} codes and image_vocab_size is {c.image_vocab_size:,}; give at least as many image tokens")
     vqgan.crop, vqgan.crop_mode = encoder.crop, encoder.crop_mode                       # the square that the image model sees
     paths = list(dict.fromkeys(p for t in tables for p in t.items.image))
     return dict(zip(paths, photo_codes(vqgan, paths, EmbeddingStore(_place(c), vqgan.id, vqgan.n_out))))
 
 def _place(config): return config.store or cache_dir()/'embeds'
 
-# %% ../nbs/34_multimodal.ipynb #00000015
+# %% ../nbs/34_multimodal.ipynb #0000001f
 class _Joined:
     "epoch -> the items of several tables; the same list as long as none draws anew"
     def __init__(self, draws): self.draws, self.parts, self.items = draws, [], []
@@ -186,6 +213,15 @@ class _Joined:
         if not self.parts or any(a is not b for a,b in zip(parts, self.parts)): self.parts, self.items = parts, [i for p in parts for i in p]
         return self.items
 
+def _check_codes(m, n_codes):
+    "Refuse codes that do not fit into a target, and a share that hides nothing"
+    c, encoder = m.config, m.model.image_model
+    if n_codes >= c.max_target_length:
+        raise FabricError(f"an image has {n_codes} codes, {n_codes+1} with the end, and max_target_length is {c.max_target_length}; give at least {n_codes+1}, codes are not cut")
+    if not round(c.image_mask_ratio*encoder.n_cells):
+        raise FabricError(f"image_mask_ratio {c.image_mask_ratio} hides none of the {encoder.n_cells} cells of {encoder.name!r}; give at least {1/encoder.n_cells:.2g}, or 0 for words alone")
+
+# %% ../nbs/34_multimodal.ipynb #00000020
 def item_sets(
     m:Multimodal, # From `build_multimodal`
     parts:list, # Of lists of tables, such as [training, validation]
@@ -195,13 +231,13 @@ def item_sets(
     c, encoder, every = m.config, m.model.image_model, [t for tables in parts for t in tables]
     codes = _codes(m, every)
     n_codes = 0 if codes is None else len(next(iter(codes.values())))
-    if n_codes >= c.max_target_length: raise FabricError(f"an image has {n_codes} codes, {n_codes+1} with the end, and max_target_length is {c.max_target_length}; give at least {n_codes+1}, codes are not cut")
-    if codes is not None and not round(c.image_mask_ratio*encoder.n_cells): raise FabricError(f"image_mask_ratio {c.image_mask_ratio} hides none of the {encoder.n_cells} cells of {encoder.name!r}; give at least {1/encoder.n_cells:.2g}, or 0 for words alone")
-    image = _Live(encoder) if codes is not None or c.image_model_train else _Stored(encoder, [p for t in every for p in t.items.image], _place(c), together)
+    if codes is not None: _check_codes(m, n_codes)
+    live = codes is not None or c.image_model_train
+    image = _Live(encoder) if live else _Stored(encoder, [p for t in every for p in t.items.image], _place(c), together)
     own = lambda t: None if codes is None else np.stack([codes[p] for p in t.items.image])
     return [ItemSet(m, _Joined([_draws(m, t, own(t)) for t in tables]), image, n_codes) for tables in parts]
 
-# %% ../nbs/34_multimodal.ipynb #0000001d
+# %% ../nbs/34_multimodal.ipynb #0000002a
 def run_of(
     config:MultimodalConfig, # All settings
 )->Run: # Those of training
@@ -223,9 +259,10 @@ def multimodal_learner(
     **kwargs
 )->Learner:
     "A Learner of the multimodal model"
-    return Learner(dls, m.model, TokenLoss(m.config.loss), opt_func=OPTIMIZERS[m.config.optimizer], wd=m.config.weight_decay, **kwargs)
+    c = m.config
+    return Learner(dls, m.model, TokenLoss(c.loss), opt_func=OPTIMIZERS[c.optimizer], wd=c.weight_decay, **kwargs)
 
-# %% ../nbs/34_multimodal.ipynb #00000022
+# %% ../nbs/34_multimodal.ipynb #00000030
 def _photo_tensors(encoder, photos):
     "Photos (b, 3, size, size), or their cells as they are"
     return photos if isinstance(photos, torch.Tensor) else torch.stack([encoder.prepare(p) for p in photos])
@@ -240,14 +277,15 @@ def batches(self:Multimodal,
     c, n = self.config, len(photos) if hasattr(photos, '__len__') else 0
     if isinstance(photos, (str, Path)) or not n: raise FabricError(f"photos are {photos!r:.80}; give a list of at least one")
     if type(bs) is not int or bs < 1: raise FabricError(f"bs is {bs!r}; give a whole number, at least 1")
-    texts = [PROMPTS[c.prompt] if source is None else source]*n if source is None or isinstance(source, str) else list(source) if isinstance(source, (list, tuple)) else [source]
+    if source is None: source = PROMPTS[c.prompt]
+    texts = [source]*n if isinstance(source, str) else list(source) if isinstance(source, (list, tuple)) else [source]
     if len(texts) != n: raise FabricError(f"{len(texts)} texts for {n} photos; give one for each, or one for all")
     ids, device = self.tokens.ids(texts, c.max_source_length, c.truncate), self.model.device
     for i in range(0, n, bs):
         source, mask = (torch.from_numpy(o).to(device) for o in pad_ids(ids[i:i+bs], PAD))
         yield _photo_tensors(self.model.image_model, photos[i:i+bs]).to(device), source, mask
 
-# %% ../nbs/34_multimodal.ipynb #00000023
+# %% ../nbs/34_multimodal.ipynb #00000031
 @patch
 def write(self:Multimodal,
     photos, # As in `batches`
@@ -262,7 +300,7 @@ def write(self:Multimodal,
     if rows: kwargs['max_new_tokens'] = max(map(len, rows))
     return [t for x in self.batches(photos, source, bs) for t in self.tokens.text(self.model.write(*x, trie=trie, **kwargs).tolist())]
 
-# %% ../nbs/34_multimodal.ipynb #00000024
+# %% ../nbs/34_multimodal.ipynb #00000033
 @patch
 def label_probs(self:Multimodal,
     photos, # As in `batches`
@@ -274,7 +312,7 @@ def label_probs(self:Multimodal,
     tree = LabelTree(label_trie(self.tokens, labels, LABEL_FORM)[1])
     return torch.cat([self.model.label_probs(*x, tree).cpu() for x in self.batches(photos, None, bs)]).numpy()
 
-# %% ../nbs/34_multimodal.ipynb #0000002b
+# %% ../nbs/34_multimodal.ipynb #0000003a
 @contextmanager
 def _seeing(m, what):
     "A block in which the model sees a part of its input"
@@ -298,7 +336,7 @@ def class_answers(
     hit = exact_match(m.write(photos), [LABEL_FORM.format(label=l) for l in table.items.label])
     return pd.concat([scores, pd.DataFrame([dict(model='written_freely', metric='exact', value=hit.mean(), n=len(hit))])], ignore_index=True)
 
-# %% ../nbs/34_multimodal.ipynb #0000002c
+# %% ../nbs/34_multimodal.ipynb #0000003b
 def caption_answers(
     m:Multimodal, # Trained
     table:CaptionTable, # Photos nobody trained on
@@ -313,7 +351,7 @@ def caption_answers(
         with _seeing(m, what): said[name] = m.write(photos, **kwargs)
     return caption_scores(said, [refs[p] for p in rows.photo], train_texts), said['model']
 
-# %% ../nbs/34_multimodal.ipynb #0000002e
+# %% ../nbs/34_multimodal.ipynb #0000003d
 def _first_boxes(texts, n_loc):
     "The first box of each text, (n, 4) in 0..1; no area where there is none"
     found = [re.match(r'(<loc_\d+> ?){4}', t) for t in texts]
@@ -335,13 +373,16 @@ def box_answers(
     true = _first_boxes([i.target for i in items], n)
     for name,what in _halves(m).items():
         with _seeing(m, what): said[name] = _first_boxes(m.write([i.image for i in items], [i.source for i in items], **kwargs), n)
-    if train is not None: said['median_box'] = np.tile(np.median(_first_boxes([i.target for i in TASKS['locate'](train, n_loc=n)], n), 0), (len(true), 1))
+    if train is not None:
+        learned = _first_boxes([i.target for i in TASKS['locate'](train, n_loc=n)], n)
+        said['median_box'] = np.tile(np.median(learned, 0), (len(true), 1))
     return pd.DataFrame([dict(model=k, metric='iou', value=_ious(v, true).mean(), n=len(true)) for k,v in said.items()])
 
-# %% ../nbs/34_multimodal.ipynb #00000030
+# %% ../nbs/34_multimodal.ipynb #00000040
 def _kinds(items):
     "What is restored -> numbers of the items"
-    kinds = dict(words=[i for i,o in enumerate(items.items) if o.hidden is None], codes=[i for i,o in enumerate(items.items) if o.hidden is not None])
+    is_code = np.array([o.hidden is not None for o in items.items])
+    kinds = dict(words=np.flatnonzero(~is_code).tolist(), codes=np.flatnonzero(is_code).tolist())
     return {k: rows for k,rows in kinds.items() if rows}
 
 def _marks(m): return np.array([EOS, *m.tokens.sentinel(np.arange(SENTINELS))])
@@ -351,7 +392,7 @@ def _counted_ids(items, rows):
     ids = np.concatenate([np.array(items.target[i])[slice(None) if (c := items.counted(i)) is None else np.flatnonzero(c)] for i in rows])
     return ids[~np.isin(ids, _marks(items.m))]
 
-# %% ../nbs/34_multimodal.ipynb #00000031
+# %% ../nbs/34_multimodal.ipynb #00000041
 @torch.no_grad()
 def token_loss(
     m:Multimodal, # Trained
@@ -360,7 +401,8 @@ def token_loss(
     bs:int=32, # Items at a time
 )->float: # Mean cross-entropy over the tokens that count, without sentinels and the end, in nats
     "How well targets are foretold"
-    loss, sums, rows, marks = TokenLoss(), np.zeros(2), range(len(items)) if rows is None else rows, torch.from_numpy(_marks(m)).to(m.model.device)
+    loss, sums, marks = TokenLoss(), np.zeros(2), torch.from_numpy(_marks(m)).to(m.model.device)
+    rows = range(len(items)) if rows is None else rows
     m.model.eval()
     for i in range(0, len(rows), bs):
         *x, _, labels = to_device(collate([items[k] for k in rows[i:i+bs]]), m.model.device)
@@ -369,7 +411,7 @@ def token_loss(
         sums += loss(m.model(*x, labels != IGNORED), labels).item()*n, n
     return sums[0]/max(sums[1], 1)
 
-# %% ../nbs/34_multimodal.ipynb #00000032
+# %% ../nbs/34_multimodal.ipynb #00000042
 def pretrain_answers(
     m:Multimodal, # Trained
     items:ItemSet, # Nobody trained on
@@ -385,13 +427,14 @@ def pretrain_answers(
         res += [dict(model=name, metric=f'perplexity of {kind}', value=v, n=len(ids)) for name,v in found.items()]
     return pd.DataFrame(res)
 
-# %% ../nbs/34_multimodal.ipynb #00000037
-_FREE = ('resume', 'store', 'n_workers', 'result_dir', 'root_dir', 'num_beams', 'checkpoint')        # settings that do not matter to what was learned, or are places
+# %% ../nbs/34_multimodal.ipynb #00000047
+_FREE = ('resume', 'store', 'n_workers', 'result_dir', 'root_dir', 'num_beams', 'checkpoint')    # settings without effect on what is learned
 
 def _card(m, data=None):
     "What a model is: settings, tokens, labels, and the data it was trained on"
     settings = {k: v for k,v in asdict(m.config).items() if k not in _FREE}
-    return dict(kind='multimodal', config=settings, tokens=m.tokens.digest, labels={k: list(v) for k,v in m.labels.items()}, data=data or m.card.get('data', {}))
+    labels = {k: list(v) for k,v in m.labels.items()}
+    return dict(kind='multimodal', config=settings, tokens=m.tokens.digest, labels=labels, data=data or m.card.get('data', {}))
 
 def _frozen_weights(m):
     "Name to tensor of what does not learn"
@@ -400,11 +443,12 @@ def _frozen_weights(m):
 def _write_once(m, folder, experiment=None):
     "What every checkpoint of a run needs beside it"
     m.tokens.save(Path(folder)/'tokens.json')
-    save_checkpoint(Path(folder)/'frozen', _frozen_weights(m), dict(kind='multimodal-frozen', image=cells_card(m.model.image_model), language=m.model.language_model.card, experiment=experiment or {}))
+    card = dict(kind='multimodal-frozen', image=cells_card(m.model.image_model), language=m.model.language_model.card, experiment=experiment or {})
+    save_checkpoint(Path(folder)/'frozen', _frozen_weights(m), card)
 
 def _frozen_there(folder): return dict(frozen=read_card(Path(folder)/'frozen')['card_sha256'])       # ties checkpoints to what is written once
 
-# %% ../nbs/34_multimodal.ipynb #00000038
+# %% ../nbs/34_multimodal.ipynb #00000048
 @patch
 def save(self:Multimodal,
     folder:str|Path, # New
@@ -414,13 +458,14 @@ def save(self:Multimodal,
     _write_once(self, folder)
     save_checkpoint(Path(folder)/'best', self.model, _card(self) | _frozen_there(folder))
 
-# %% ../nbs/34_multimodal.ipynb #00000039
+# %% ../nbs/34_multimodal.ipynb #0000004a
 _STRANGE = (FabricError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError)     # what a card can lead to that is not ours
 
 def _check_sizes(sizes, weights):
     "Refuse sizes that the weights have not, before anything is built of them"
     found = t5_sizes(t5_state(weights))
-    if bad := [f'{k} is {sizes[k]!r}, the weights have {v}' for k,v in found.items() if k in sizes and sizes[k] != v]: raise CheckpointError('; '.join(bad))
+    bad = [f'{k} is {sizes[k]!r}, the weights have {v}' for k,v in found.items() if k in sizes and sizes[k] != v]
+    if bad: raise CheckpointError('; '.join(bad))
 
 def _settings(card, place):
     "Settings and labels on a card"
@@ -428,9 +473,10 @@ def _settings(card, place):
         config, labels = MultimodalConfig(**card['config']), {k: tuple(v) for k,v in card['labels'].items() if type(v) is list}
         if len(labels) < len(card['labels']) or not all(isinstance(o, str) for v in labels.values() for o in v): raise ValueError('labels are no lists of text')
         return config, labels
-    except _STRANGE as e: raise CheckpointError(f"{place}: its card has no settings of this version ({type(e).__name__}: {str(e)[:300]}); load it with the versions on it") from e
+    except _STRANGE as e:
+        raise CheckpointError(f"{place}: its card has no settings of this version ({type(e).__name__}: {str(e)[:300]}); load it with the versions on it") from e
 
-# %% ../nbs/34_multimodal.ipynb #0000003a
+# %% ../nbs/34_multimodal.ipynb #0000004b
 def _frozen_networks(folder):
     "(image model, language model) as they were"
     card = read_card(folder, kind='multimodal-frozen')
@@ -438,43 +484,50 @@ def _frozen_networks(folder):
     try:
         _check_sizes(card['language']['sizes'], {k: v for k,v in weights.items() if k.startswith('language.')})
         image, language = cells_from_card(card['image']), text_from_card(card['language'])
-    except _STRANGE as e: raise CheckpointError(f"{folder}: its card describes no frozen networks of this version ({type(e).__name__}: {str(e)[:300]}); load it with the versions on it") from e
+    except _STRANGE as e:
+        raise CheckpointError(f"{folder}: its card describes no frozen networks of this version ({type(e).__name__}: {str(e)[:300]}); load it with the versions on it") from e
     for prefix,model in (('image.', image), ('language.', language)):
         if own := {k.removeprefix(prefix): v for k,v in weights.items() if k.startswith(prefix)}: load_weights(model, own)
     return image, language
 
 def _checked_card(folder, checkpoint):
     "The card of a checkpoint, and the tokens it was trained with"
-    place = Path(folder)/checkpoint
-    if not place.is_dir(): raise FabricError(f"{folder} has no checkpoint {checkpoint!r}; it has: {', '.join(sorted(p.parent.name for p in Path(folder).glob('*/card.json'))) or 'none'}")
-    card, tokens, frozen = read_card(place, kind='multimodal'), load_tokens(Path(folder)/'tokens.json'), read_card(Path(folder)/'frozen', kind='multimodal-frozen')
-    if tokens.digest != card.get('tokens'): raise CheckpointError(f"{place} was trained with another vocabulary than {Path(folder)/'tokens.json'}, which has {len(tokens):,} tokens; put back the tokens.json that was written with it")
-    if frozen['card_sha256'] != card.get('frozen'): raise CheckpointError(f"{place} was trained with other frozen networks than those in {Path(folder)/'frozen'}; put back the folder that was written with it")
+    folder, place = Path(folder), Path(folder)/checkpoint
+    if not place.is_dir():
+        there = sorted(p.parent.name for p in folder.glob('*/card.json'))
+        raise FabricError(f"{folder} has no checkpoint {checkpoint!r}; it has: {', '.join(there) or 'none'}")
+    card, tokens, frozen = read_card(place, kind='multimodal'), load_tokens(folder/'tokens.json'), read_card(folder/'frozen', kind='multimodal-frozen')
+    if tokens.digest != card.get('tokens'):
+        raise CheckpointError(f"{place} was trained with another vocabulary than {folder/'tokens.json'}, which has {len(tokens):,} tokens; put back the tokens.json that was written with it")
+    if frozen['card_sha256'] != card.get('frozen'):
+        raise CheckpointError(f"{place} was trained with other frozen networks than those in {folder/'frozen'}; put back the folder that was written with it")
     return card, tokens
 
-# %% ../nbs/34_multimodal.ipynb #0000003b
+# %% ../nbs/34_multimodal.ipynb #0000004c
 def load_multimodal(
     folder:str|Path, # That `train_multimodal` or `Multimodal.save` wrote
     checkpoint:str='best', # Or another of its checkpoints, such as 'step_000500'
 )->Multimodal:
     "A model as it was trained"
     card, tokens = _checked_card(folder, checkpoint)
-    (config, labels), (image, language) = _settings(card, Path(folder)/checkpoint), _frozen_networks(Path(folder)/'frozen')
-    weights, sizes = read_weights(Path(folder)/checkpoint, card), _sizes(config, language) | dict(vocab_size=len(tokens))
+    place = Path(folder)/checkpoint
+    (config, labels), (image, language) = _settings(card, place), _frozen_networks(Path(folder)/'frozen')
+    weights, sizes = read_weights(place, card), _sizes(config, language)
     try:
-        _check_sizes(sizes, {k: v for k,v in weights.items() if k.startswith('transformer.')})
-        model = MultimodalT5(t5_transformer(len(tokens), **_sizes(config, language)), language, image, ffn=config.ffn, image_model_train=config.image_model_train)
+        _check_sizes(sizes | dict(vocab_size=len(tokens)), {k: v for k,v in weights.items() if k.startswith('transformer.')})
+        model = MultimodalT5(t5_transformer(len(tokens), **sizes), language, image, ffn=config.ffn, image_model_train=config.image_model_train)
         load_weights(model, weights)
-    except FabricError as e: raise CheckpointError(f"{Path(folder)/checkpoint} was not loaded: {e}") from e
+    except FabricError as e: raise CheckpointError(f"{place} was not loaded: {e}") from e
     model.sees = config.sees
     return Multimodal(model.eval(), tokens, config, labels, card)
 
-# %% ../nbs/34_multimodal.ipynb #0000003f
+# %% ../nbs/34_multimodal.ipynb #00000050
 def _two(table, share, config):
     "A table and a share of it, all that is of one photo on one side"
     if isinstance(table, CaptionTable): rows = split_captions(table, share, config.seed, config.near)
     else:
-        same = [table.items[c] for c in ('image', 'photo', 'group') if c in table.items] + ([_look_groups(table.items.image)] if config.near else [])
+        same = [table.items[c] for c in ('image', 'photo', 'group') if c in table.items]
+        if config.near: same.append(_look_groups(table.items.image))
         rows = split_classes(table.targets(), _together(same), share, config.seed, table.classes)
     return tuple(table.take(r) for r in rows)
 
@@ -484,39 +537,51 @@ def _three(table, config):
     train, valid = _two(rest, config.valid/(1 - config.test), config)
     return train, valid, test
 
+# %% ../nbs/34_multimodal.ipynb #00000051
 def _without(tables, others):
     "Tables without the photos of others"
     there = {p for t in others for p in t.items.image}
     res = [t.take(np.flatnonzero(~t.items.image.isin(there))) for t in tables]
-    if bad := [t for t,r in zip(tables, res) if not len(r)]: raise FabricError(f"the data sets share photos, and nothing is left of: {bad[0]}; those that one of them holds out train no other, so give each its own photos")
+    bad = [t for t,r in zip(tables, res) if not len(r)]
+    if bad: raise FabricError(f"the data sets share photos, and nothing is left of: {bad[0]}; those that one of them holds out train no other, so give each its own photos")
     return res
 
 def _texts(tables):
     "What a tokenizer is trained from: prompts, questions, captions and labels"
-    said = [t for table in tables for t in (table.items.text if isinstance(table, CaptionTable) else [f.format(label=c) for c in table.classes for f in (LABEL_FORM, WHERE)[:1 + _boxed(table)]])]
-    return [*PROMPTS.values(), *said]
+    said = [*PROMPTS.values()]
+    for t in tables:
+        if isinstance(t, CaptionTable): said += [*t.items.text]
+        else: said += [f.format(label=c) for c in t.classes for f in (LABEL_FORM, WHERE)[:1 + _boxed(t)]]
+    return said
 
-# %% ../nbs/34_multimodal.ipynb #00000040
+# %% ../nbs/34_multimodal.ipynb #00000054
 def _take_over(m, folder):
     "Start from the weights of an earlier run that saw and read the same"
     card, _ = _checked_card(folder, 'best')
-    there, weights, frozen, ours = read_card(folder/'frozen', kind='multimodal-frozen'), read_weights(folder/'best', card), read_weights(folder/'frozen'), _frozen_weights(m)
-    here, image = cells_card(m.model.image_model), there.get('image')
+    image, frozen = read_card(folder/'frozen', kind='multimodal-frozen').get('image'), read_weights(folder/'frozen')
+    weights = read_weights(folder/'best', card)
     if not isinstance(image, dict): raise CheckpointError(f"{folder/'frozen'}: its card describes no image model; give a result folder of train_multimodal")
-    bad = [f'image model: {k} {image.get(k)!r}, not {here[k]!r}' for k in here if k != 'licence' and image.get(k) != here[k]]
-    if not m.config.image_model_train and not any(k.startswith('image.') for k in frozen): bad.append('image model: it was trained there, so give image_model_train=True')
-    bad = bad or [f'{what} model: other weights' for what in ('image', 'language') if any(k not in frozen or not torch.equal(t.cpu(), frozen[k]) for k,t in ours.items() if k.startswith(what))]
+    bad = _differences(m, image, frozen)
     if bad: raise CheckpointError(f"{folder} was trained with other features than here: {'; '.join(bad)}; start with the networks that it was trained with")
-    learned = {k.replace('image.', 'own_image_model.', 1): t for k,t in frozen.items() if k.startswith('image.') and m.config.image_model_train}     # frozen there, trained here
-    load_weights(m.model, learned | weights)
+    own = {k: t for k,t in frozen.items() if k.startswith('image.') and m.config.image_model_train}     # frozen there, trained here
+    load_weights(m.model, {k.replace('image.', 'own_image_model.', 1): t for k,t in own.items()} | weights)
 
-# %% ../nbs/34_multimodal.ipynb #00000041
+def _differences(m, image, frozen):
+    "In what an earlier run's frozen networks are others than here"
+    here, ours = cells_card(m.model.image_model), _frozen_weights(m)
+    bad = [f'image model: {k} {image.get(k)!r}, not {here[k]!r}' for k in here if k != 'licence' and image.get(k) != here[k]]
+    if not m.config.image_model_train and not any(k.startswith('image.') for k in frozen):
+        bad.append('image model: it was trained there, so give image_model_train=True')
+    other = lambda what: any(k not in frozen or not torch.equal(t.cpu(), frozen[k]) for k,t in ours.items() if k.startswith(what))
+    return bad or [f'{what} model: other weights' for what in ('image', 'language') if other(what)]
+
+# %% ../nbs/34_multimodal.ipynb #00000055
 def _start(config, tables, train):
     "Parts that are ready to train"
     m = build_multimodal(config, _texts(train))
     m.labels = {k: tuple(t.classes) for k,t in tables.items() if isinstance(t, ClassTable)}
     for t in tables.values():
-        if isinstance(t, ClassTable) and not _boxed(t): LabelTree(label_trie(m.tokens, t.classes, LABEL_FORM)[1])         # before training, not after
+        if isinstance(t, ClassTable) and not _boxed(t): LabelTree(label_trie(m.tokens, t.classes, LABEL_FORM)[1])    # refused before training, not after
     if config.checkpoint: _take_over(m, Path(config.checkpoint))
     return m
 
@@ -529,7 +594,7 @@ def _parts(config):
     valid = _without(valid, test)
     return tables, _without(train, valid + test), valid, test
 
-# %% ../nbs/34_multimodal.ipynb #00000042
+# %% ../nbs/34_multimodal.ipynb #00000057
 def _seen(m, paths):
     "Photos for several questions: a frozen image model has seen them once"
     return list(paths) if m.config.image_model_train else _cells_of(m.model.image_model, list(paths), _place(m.config))
@@ -549,10 +614,11 @@ def _scored(m, names, train, test):
     return pd.concat(res, ignore_index=True), shown
 
 def _write_results(m, folder, scores, shown):
+    "scores.csv, and captions.png where captions were written"
     with whole_file(folder/'scores.csv') as tmp: scores.to_csv(tmp, index=False)
     if shown: save_figure(plot_captions(*shown), folder/'captions.png')
 
-# %% ../nbs/34_multimodal.ipynb #00000043
+# %% ../nbs/34_multimodal.ipynb #00000059
 def _facts(table, root):
     "A table in a line, with a digest of its names, texts, boxes and sizes of files"
     d = table.items[[c for c in ('image', 'text', 'label', 'x0', 'y0', 'x1', 'y1') if c in table.items]]
@@ -565,24 +631,25 @@ def _keep_experiment(m, folder, card):
     codes = file_sha256(c.vae_ckpt_path) if c.pretrain and c.image_mask_ratio and os.path.isfile(c.vae_ckpt_path) else ''
     experiment = card | dict(image=image.id, language=language.id, codes=codes)
     if c.resume and (folder/'frozen').is_dir(): read_card(folder/'frozen', experiment=experiment)
-    elif c.resume and (folder/'best').is_dir(): raise CheckpointError(f"{folder} has no frozen/, so it cannot be told whether it is the same experiment; give a new result_dir")
+    elif c.resume and (folder/'best').is_dir():
+        raise CheckpointError(f"{folder} has no frozen/, so it cannot be told whether it is the same experiment; give a new result_dir")
     elif main_process(): _write_once(m, folder, experiment)
 
-# %% ../nbs/34_multimodal.ipynb #00000044
+# %% ../nbs/34_multimodal.ipynb #0000005b
 def train_multimodal(
     config:MultimodalConfig, # All settings
 )->Multimodal: # With the best weights
     "Read data sets, train and score; everything goes to config.result_dir"
     run, folder = run_of(config), Path(config.result_dir)
     if os.path.lexists(folder) and not folder.is_dir(): raise FabricError(f"result_dir {folder} is no folder; give the name of a new one")
-    _claim(folder, config.resume)                                                        # refused before anything is computed
+    _claim(folder, config.resume)    # refused before anything is computed
     tables, train, valid, test = _parts(config)
     m = _start(config, tables, train)
     card = _card(m, {k: _facts(t, config.root_dir) for k,t in tables.items()})
     learn = multimodal_learner(m, multimodal_dls(m, train, valid))
     with several(learn, find_unused_parameters=config.sees != 'both'), learn.no_bar():
         _keep_experiment(m, folder, card)
-        fit_steps(learn, run, folder, config.resume, card | (_frozen_there(folder) if main_process() else {}))       # the first process writes
+        fit_steps(learn, run, folder, config.resume, card | (_frozen_there(folder) if main_process() else {}))
     m.card = read_card(folder/'best')
     load_weights(m.model, read_weights(folder/'best', m.card))
     if main_process(): _write_results(m, folder, *_scored(m, list(tables), train, test))

@@ -67,8 +67,8 @@ class MultimodalConfig:
 # %% ../nbs/05p_options.ipynb #00000007
 _CHOICES = dict(optimizer=('Adam', 'AdamW'), loss=('cross_entropy', 'focal'), prompt=('plain', 'typo'), sees=('both', 'image', 'text'),
                 lr_scheduler=tuple('none LambdaLR CosineAnnealingLR ExponentialLR StepLR MultiStepLR LinearWarmup CosineWarmup'.split()))
-_LEAST = dict(image_vocab_size=1, loc_vocab_size=1, max_source_length=2, max_target_length=2, batch_size=1, accumulation_steps=1, num_epochs=1, num_steps=1, warmup_steps=0, save_interval=1, vocab_size=128,
-              d_model=1, num_layers=1, num_heads=1, d_ff=1, num_beams=1, n_workers=0, seed=0)
+_LEAST = dict(image_vocab_size=1, loc_vocab_size=1, max_source_length=2, max_target_length=2, vocab_size=128, num_epochs=1, num_steps=1, warmup_steps=0, save_interval=1,
+              batch_size=1, accumulation_steps=1, d_model=1, num_layers=1, num_heads=1, d_ff=1, num_beams=1, n_workers=0, seed=0)
 _BETWEEN = dict(image_mask_ratio=(0, 1), lr=(0, 10), dropout_rate=(0, .9), valid=(0, .5), test=(0, .5), weight_decay=(0, 1), grad_clip=(0, 1e6))
 
 _TYPES = {f.name: f.type for f in fields(MultimodalConfig) if f.type in (bool, str)}
@@ -84,7 +84,8 @@ def _wrong(c, k):
     if k in _LEAST and (type(v) is not int or v < _LEAST[k]): return f"{k} is {v!r}; give a whole number, at least {_LEAST[k]}"
     if k in _BETWEEN:
         (low, high), above = _BETWEEN[k], k in ('lr', 'grad_clip', 'valid', 'test')
-        if not _is_number(v) or not low <= v <= high or v == 0 and above: return f"{k} is {v!r}; give a number {'above' if above else 'from'} {low} {'and up ' if above else ''}to {high}"
+        span = f'above {low} and up to {high}' if above else f'from {low} to {high}'
+        if not _is_number(v) or not low <= v <= high or v == 0 and above: return f'{k} is {v!r}; give a number {span}'
 
 # %% ../nbs/05p_options.ipynb #00000008
 def check_config(
@@ -95,7 +96,8 @@ def check_config(
         if isinstance(v := getattr(c, f.name), Path): setattr(c, f.name, str(v))
     c.datasets = c.datasets.split() if isinstance(c.datasets, str) else [*c.datasets] if isinstance(c.datasets, (list, tuple)) else c.datasets
     bad = [w for f in fields(c) if (w := _wrong(c, f.name))]
-    if not c.datasets or not isinstance(c.datasets, list) or not all(isinstance(d, str) and d for d in c.datasets): bad.append(f"datasets are {c.datasets!r}; give names of folders below root_dir")
+    if not c.datasets or not isinstance(c.datasets, list) or not all(isinstance(d, str) and d for d in c.datasets):
+        bad.append(f"datasets are {c.datasets!r}; give names of folders below root_dir")
     if c.num_epochs is not None and c.num_steps is not None: bad.append(f"num_epochs is {c.num_epochs} and num_steps {c.num_steps}; give one of them")
     if not bad and c.valid + c.test >= 1: bad.append(f"valid is {c.valid} and test {c.test}, and nothing is left to train on; give less than 1 together")
     if bad: raise FabricError('; '.join(bad))

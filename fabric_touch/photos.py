@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BACKGROUNDS', 'CUTS', 'check_cut', 'cut_out', 'photo_size', 'read_cut', 'small_photos', 'Prepared']
 
-# %% ../nbs/05d_photos.ipynb #4a454cc6
+# %% ../nbs/05d_photos.ipynb #00000003
 import hashlib, math, os
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
@@ -16,7 +16,7 @@ from fastai.vision.core import DisplayedTransform, PILImage
 from .core import FabricError, cache_dir, paced, pick, whole_file
 from .data import load_photo
 
-# %% ../nbs/05d_photos.ipynb #57239d48
+# %% ../nbs/05d_photos.ipynb #0000000b
 def _extent(mask, pad):
     "Slices of rows and columns around a mask"
     span = [(i.min(), i.max()+1) for i in np.nonzero(mask)]
@@ -33,7 +33,7 @@ def check_cut(
     pick({b: b for b in BACKGROUNDS}, background, 'background')
     if not (isinstance(pad, Real) and 0 <= pad < 10): raise FabricError(f"pad is {pad!r}; give a share of the garment's longer side, 0 or more and below 10")
 
-# %% ../nbs/05d_photos.ipynb #43fd6694
+# %% ../nbs/05d_photos.ipynb #0000000c
 def cut_out(
     photo:Image.Image, # RGB
     mask:np.ndarray, # (h, w) of bool
@@ -49,11 +49,11 @@ def cut_out(
     if background != 'keep': pixels[~mask] = pixels[mask].mean(0).round() if background == 'mean' else 255   # nothing hides under transparency
     return Image.fromarray(np.dstack([pixels, mask.astype(np.uint8)*255]) if background == 'transparent' else pixels)
 
-# %% ../nbs/05d_photos.ipynb #5fdda368
+# %% ../nbs/05d_photos.ipynb #00000010
 CUTS = ('whole', 'box', 'mask')
 
 def photo_size(
-    path:str|Path, # File of a picture
+    path:str|Path, # File of a photo
 )->tuple: # (width, height), as a person sees it
     "The size of a photo from its header alone"
     try:
@@ -69,14 +69,17 @@ def _box(box, size, path):
     if x2 - x1 < 1 or y2 - y1 < 1: raise FabricError(f"{path}: the box {box} has no pixel inside the photo of {size[0]} x {size[1]}; mend it, or take cut='whole'")
     return x1, y1, x2, y2
 
+# %% ../nbs/05d_photos.ipynb #00000011
 def _mask(mask, full, path):
-    "A mask file, or an array, as a picture of 0 and 255"
-    if not isinstance(mask, (str, Path, np.ndarray)) or not len(mask if isinstance(mask, np.ndarray) else str(mask)): raise FabricError(f"{path}: has no mask; give the file of one, or take cut='whole'")
+    "A mask file, or an array, as an image of 0 and 255"
+    given = isinstance(mask, (str, Path, np.ndarray)) and len(mask if isinstance(mask, np.ndarray) else str(mask))
+    if not given: raise FabricError(f"{path}: has no mask; give the file of one, or take cut='whole'")
     m = (Image.fromarray(mask) if isinstance(mask, np.ndarray) else load_photo(mask)).convert('L').point(lambda v: 255*(v > 127))
-    if not .9 < m.width*full[1]/(m.height*full[0]) < 1.1: raise FabricError(f"{path}: its mask of {m.width} x {m.height} pixels has another shape than the photo of {full[0]} x {full[1]}; give the mask of this photo")
+    if not .9 < m.width*full[1]/(m.height*full[0]) < 1.1:
+        raise FabricError(f'{path}: its mask of {m.width} x {m.height} pixels has another shape than the photo of {full[0]} x {full[1]}; give the mask of this photo')
     return m
 
-# %% ../nbs/05d_photos.ipynb #1af8ca06
+# %% ../nbs/05d_photos.ipynb #00000012
 def read_cut(
     path:str|Path, # File of a photo
     size:int, # Pixels that are enough for the shorter side of what is cut
@@ -99,7 +102,7 @@ def read_cut(
     more = pad*max(area[2]-area[0], area[3]-area[1])
     return img.crop([round(v) for v in (max(0, area[0]-more)*x, max(0, area[1]-more)*y, min(full[0], area[2]+more)*x, min(full[1], area[3]+more)*y)])
 
-# %% ../nbs/05d_photos.ipynb #73688f95
+# %% ../nbs/05d_photos.ipynb #00000016
 def _stamp(path):
     if isinstance(path, np.ndarray): return f'{path.shape} {hashlib.sha256(np.ascontiguousarray(path)).hexdigest()}'
     try: facts = os.stat(path)
@@ -107,14 +110,14 @@ def _stamp(path):
     return f'{os.path.abspath(path)} {facts.st_size} {facts.st_mtime_ns}'
 
 def _small_name(row, *how):
-    "Where the small picture of a row lies: named by all that it depends on"
+    "Where the small copy of a row lies: named by all that it depends on"
     box = [row.get(k) for k in ('x1', 'y1', 'x2', 'y2')] if 'box' in how else ''
     mask = _stamp(row.get('mask')) if 'mask' in how else ''
     name = hashlib.sha256(f'{_stamp(row["image"])} {box} {mask} {how}'.encode('utf-8', 'surrogatepass')).hexdigest()[:32]
     return f'{name[:2]}/{name}.jpg'
 
 def _make_small(row, file, size, cut, pad):
-    "Write one small picture; why it cannot be done, or nothing"
+    "Write one small copy; why it cannot be done, or nothing"
     try: img = read_cut(row['image'], size, cut, [row.get(k) for k in ('x1', 'y1', 'x2', 'y2')], row.get('mask'), pad)
     except FabricError as e: return str(e)
     scale = size/min(img.size)
@@ -123,7 +126,7 @@ def _make_small(row, file, size, cut, pad):
         with whole_file(file) as tmp: img.save(tmp, quality=95)
     except OSError as e: return f"{row['image']}: no small copy can be written ({e})"
 
-# %% ../nbs/05d_photos.ipynb #abfddd1e
+# %% ../nbs/05d_photos.ipynb #00000017
 def small_photos(
     items:pd.DataFrame, # A column image; x1, y1, x2, y2 for cut='box', mask for cut='mask'
     folder:str|Path=None, # Where the small files go; the user's cache if not given
@@ -142,10 +145,11 @@ def small_photos(
     with ThreadPoolExecutor(n_workers) as pool:
         made = lambda some: pool.map(lambda o: _make_small(o[1], o[0], size, cut, pad), some)
         bad = [why for some in paced([todo[i:i+64] for i in range(0, len(todo), 64)]) for why in made(some) if why]
-    if bad: raise FabricError(f"{len(bad)} of {len(items)} photos cannot be used; mend them or leave their rows out. The others are done. " + '; '.join(bad[:5]) + ('; …' if len(bad) > 5 else ''))
+    told = '; '.join(bad[:5]) + ('; …' if len(bad) > 5 else '')
+    if bad: raise FabricError(f'{len(bad)} of {len(items)} photos cannot be used; mend them or leave their rows out. The others are done. {told}')
     return list(map(str, files))
 
-# %% ../nbs/05d_photos.ipynb #d0d7793c
+# %% ../nbs/05d_photos.ipynb #0000001b
 class Prepared(DisplayedTransform):
     "A photo as a square: varied in training, as the encoder prepares it in validation"
     split_idx = None

@@ -20,7 +20,9 @@ from .steps import StepDL
 def launched()->tuple: # (rank, world): which process this is, of how many
     "What torchrun says about this process"
     try: rank, world = (int(os.environ.get(k, d)) for k,d in (('RANK', 0), ('WORLD_SIZE', 1)))
-    except ValueError as e: raise FabricError(f"RANK is {os.environ.get('RANK')!r} and WORLD_SIZE is {os.environ.get('WORLD_SIZE')!r}; both are whole numbers, as torchrun sets them") from e
+    except ValueError as e:
+        told = f"RANK is {os.environ.get('RANK')!r} and WORLD_SIZE is {os.environ.get('WORLD_SIZE')!r}"
+        raise FabricError(f'{told}; both are whole numbers, as torchrun sets them') from e
     if not 0 <= rank < world: raise FabricError(f"RANK is {rank} of WORLD_SIZE {world}; give 0 to {world-1}, as torchrun does")
     return rank, world
 
@@ -34,7 +36,8 @@ class _Together(Callback):
     order = 11                       # fastai's own place for it, after the model is on its device and before anything records
     def __init__(self, settings): self.settings = settings
     def before_fit(self):
-        if not isinstance(self.learn.dls.train, StepDL): raise FabricError(f"the training rows come from a {type(self.dls.train).__name__}, of which every process would see all; use StepDL, as step_dls makes it")
+        if not isinstance(self.learn.dls.train, StepDL):
+            raise FabricError(f'the training rows come from a {type(self.dls.train).__name__}, of which every process would see all; use StepDL, as step_dls makes it')
         on_gpu = next(self.model.parameters()).device.type == 'cuda'
         model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model) if on_gpu else self.model
         self.learn.model = DistributedDataParallel(model, device_ids=[torch.cuda.current_device()] if on_gpu else None, **self.settings)

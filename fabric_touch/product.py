@@ -285,13 +285,20 @@ def _touch(views, blend, model):
         for t,(low,high) in joint.interval().items(): touches[t]['interval'] = [low, high]
     return touches, [row | dict(levels={t: _level(v) for t,v in p.to_dict().items()}) for (_,row),p in zip(views, preds)]
 
+def _feel(work, views, blend, model):
+    "Touches and views; where no cloth was large enough, and the model needs a photo, that alone is the reason"
+    work.asked.add('touch')
+    if not views and not model.absent and any(f['stage'] == 'touch' for f in work.failures): return None, []
+    return work.attempt('touch', _touch, views, blend, model) or (None, [])
+
+# %% ../nbs/40_product.ipynb #00000024
 def _blend(label):
     "The blend of the outer cloth and of every part"
     b = parse_blend(label)
     parts = {k: dict(v) for k,v in parse_parts(label).items()}
     return b, dict(text=format_blend(b), part=b.part, shares=dict(b), notes=list(b.notes), parts=parts)
 
-# %% ../nbs/40_product.ipynb #00000025
+# %% ../nbs/40_product.ipynb #00000026
 def model_cards(
     models:ProductModels, # What is asked
 )->list: # Of dicts: stage, name, card
@@ -303,7 +310,7 @@ def model_cards(
         res.append(dict(stage='garments', name=str(m.name), card=dict(source=file_name(m.source), licence=str(m.licence))))
     return res
 
-# %% ../nbs/40_product.ipynb #00000027
+# %% ../nbs/40_product.ipynb #00000028
 LONGEST = 10_000   # letters of a title, as of a label
 
 def _sold(title):
@@ -311,7 +318,7 @@ def _sold(title):
     if len(title) > LONGEST: raise FabricError(f"the title has {len(title):,} characters; at most {LONGEST:,} are read")
     return read_title(title)
 
-# %% ../nbs/40_product.ipynb #00000028
+# %% ../nbs/40_product.ipynb #00000029
 def _text_or_none(**texts):
     for k,v in texts.items():
         if v is not None and not isinstance(v, str): raise FabricError(f"{k} is a text, or None if there is none, not {type(v).__name__} ({v!r:.40})")
@@ -332,20 +339,19 @@ def describe_product(
     garments = _garments(work, rows, photos, models, categories)
     made = [_garment_row(work, i, k, g, models) for k,(i,g) in enumerate(garments)]
     blend, told = (work.attempt('blend', _blend, label_text) if label_text is not None else None) or (None, None)
-    touches, views = None, []
-    if models.touch is not None: touches, views = work.attempt('touch', _touch, _views(work, rows, photos, garments), blend, models.touch) or (None, [])
+    touches, views = _feel(work, _views(work, rows, photos, garments), blend, models.touch) if models.touch is not None else (None, [])
     record = dict(kind='product', version=VERSION, input=dict(title=title, label=label_text), photos=list(rows), categories=list(categories), garments=[r for r,_ in made],
                   blend=told, touches=touches, views=views, models=model_cards(models), stages=work.states(), failures=work.failures)
     return Product(record, photos, [c for _,c in made])
 
-# %% ../nbs/40_product.ipynb #00000038
+# %% ../nbs/40_product.ipynb #00000039
 def _once_each(path, pairs):
     "An object whose keys stand once each"
     twice = [k for k,n in Counter(k for k,_ in pairs).items() if n > 1]
     if twice: raise FabricError(f"{path} has {twice[0]!r:.60} twice; keep one")
     return dict(pairs)
 
-# %% ../nbs/40_product.ipynb #00000039
+# %% ../nbs/40_product.ipynb #0000003a
 def _no_number(path, word): raise FabricError(f"{path} holds {word}, which is no JSON number; take it out")
 
 def _read_json(path, most):
@@ -371,7 +377,7 @@ def read_page(
         if not isinstance(v, list) or not all(isinstance(f, str) and f for f in v): raise FabricError(f"{path}: {k} is {str(v)[:60]}; give a list of file names")
     return dict(title=page.get('title'), label_text=page.get('label'), **{k: [Path(path).parent/f for f in v] for k,v in photos.items()})
 
-# %% ../nbs/40_product.ipynb #0000003a
+# %% ../nbs/40_product.ipynb #0000003b
 def read_product(
     path:str|Path, # product.json
 )->Product: # Without photos and cut-outs
@@ -379,6 +385,6 @@ def read_product(
     record = _read_json(path, 2**28)
     if record.get('kind') != 'product': raise FabricError(f"{path} is of kind {str(record.get('kind'))[:40]!r}, not a product; give a file that ft_product wrote")
     if record.get('version') != VERSION: raise FabricError(f"{path} is of version {str(record.get('version'))[:40]!r}; this release reads version {VERSION}")
-    bad = best_match(Draft202012Validator(PRODUCT_SCHEMA).iter_errors(record))
+    bad = best_match(e for e in Draft202012Validator(PRODUCT_SCHEMA).iter_errors(record) if e.validator != 'additionalProperties')    # a key of a later release
     if bad: raise FabricError(f"{path}: {bad.json_path} is {bad.message[:160]}, which no product has; take the record as it was written")
     return Product(record)

@@ -37,9 +37,12 @@ def _maps(net, x):
     if hasattr(net, 'features'): return net.features(x)
     return net.forward_intermediates(x, indices=1, normalize_intermediates=True, intermediates_only=True, output_fmt='NLC')['image_intermediates'][-1]
 
+# %% ../nbs/10c_sequences.ipynb #00000008
 def _raster(y, net):
     "Feature maps as (b, n_cells, width)"
-    if getattr(y, 'ndim', 0) not in (3, 4): raise FabricError(f"{type(net).__name__} gives {tuple(y.shape) if hasattr(y, 'shape') else type(y).__name__} where feature maps (b, c, h, w) or tokens (b, n, c) are wanted; take another network")
+    if getattr(y, 'ndim', 0) not in (3, 4):
+        given = tuple(y.shape) if hasattr(y, 'shape') else type(y).__name__
+        raise FabricError(f'{type(net).__name__} gives {given} where feature maps (b, c, h, w) or tokens (b, n, c) are wanted; take another network')
     if y.ndim == 3: return y[:, getattr(net, 'num_prefix_tokens', 0):]                                    # (b, n, c)
     _, i, j, k = y.shape
     last = i == j and (j != k or getattr(net, 'output_fmt', '') == 'NHWC')
@@ -50,7 +53,7 @@ class CellBody(nn.Module):
     def __init__(self, net): super().__init__(); self.net = net
     def forward(self, x): return _raster(_maps(self.net, x), self.net)   # (b, 3, h, w) -> (b, n_cells, width)
 
-# %% ../nbs/10c_sequences.ipynb #00000009
+# %% ../nbs/10c_sequences.ipynb #0000000a
 @torch.no_grad()
 def _dry_run(net, x):
     "Shape (b, n_cells, width) of what a network gives for x, and the network without the parts that were not asked"
@@ -60,10 +63,11 @@ def _dry_run(net, x):
     finally:
         for h in hooks: h.remove()
     net = copy(net)
-    net._modules = {k: m if called & {*m.modules()} or next(m.parameters(), None) is None else nn.Identity() for k,m in net._modules.items() if m is not None}
+    needed = lambda m: called & {*m.modules()} or next(m.parameters(), None) is None
+    net._modules = {k: m if needed(m) else nn.Identity() for k,m in net._modules.items() if m is not None}
     return shape, net
 
-# %% ../nbs/10c_sequences.ipynb #0000000b
+# %% ../nbs/10c_sequences.ipynb #0000000c
 class CellEncoder(ImageEncoder):
     "A network from photos (b, 3, size, size) in 0..1 to cells (b, n_cells, width) in raster order, float32"
     def __init__(self,
@@ -74,28 +78,34 @@ class CellEncoder(ImageEncoder):
         for k in ('mean', 'std'): self.register_buffer(k, getattr(encoder, k), persistent=False)
         with _evaluating(encoder): (_, self.n_cells, self.width), net = _dry_run(_core(encoder.body, self.name), torch.zeros(1, 3, self.size, self.size, device=self.mean.device))
         side = math.isqrt(self.n_cells)
-        if not side or side**2 != self.n_cells: raise FabricError(f"encoder {self.name!r} gives {self.n_cells} tokens for a square photo, which is no square grid; take a network with a cell for each place")
+        if not side or side**2 != self.n_cells:
+            raise FabricError(f'encoder {self.name!r} gives {self.n_cells} tokens for a square photo, which is no square grid; take a network with a cell for each place')
         self.body, self.grid, self.n_out = CellBody(net), (side, side), self.n_cells*self.width
         self.training = self.body.training = encoder.training
     def forward(self, x):
-        if x.shape[1:] != (3, self.size, self.size): raise FabricError(f"photos have shape {tuple(x.shape)}; {self.name!r} takes (b, 3, {self.size}, {self.size}), as its prepare makes them")
+        if x.shape[1:] != (3, self.size, self.size):
+            raise FabricError(f'photos have shape {tuple(x.shape)}; {self.name!r} takes (b, 3, {self.size}, {self.size}), as its prepare makes them')
         return self.body(((x - self.mean)/self.std).to(self.mean.dtype)).float()   # (b, 3, h, w) -> (b, n_cells, width)
     def __repr__(self): return f'CellEncoder({self.name!r}, photos of {self.size}, {self.grid[0]} x {self.grid[1]} cells of {self.width})'
     @property
     def id(self): return super().id.replace(self.name, f'{self.name}-cells', 1)
 
-# %% ../nbs/10c_sequences.ipynb #00000011
+# %% ../nbs/10c_sequences.ipynb #00000012
 _IN22K, _FT = 'ms_in22k', 'ms_in22k_ft_in1k'
-SWIN_NAMES = {f'microsoft/swinv2-{size}-patch4-window{window}-256': f'swinv2_{size}_window{window}_256.ms_in1k' for size in ('tiny', 'small', 'base') for window in (8, 16)} | {   # transformers' name -> timm's
+SWIN_NAMES = {                                                                                      # transformers' name -> timm's
+    f'microsoft/swinv2-{size}-patch4-window{window}-256': f'swinv2_{size}_window{window}_256.ms_in1k'
+    for size in ('tiny', 'small', 'base') for window in (8, 16)} | {
     f'microsoft/swinv2-{size}-patch4-{theirs}': f'swinv2_{size}_{ours}' for size in ('base', 'large') for theirs,ours in (('window12-192-22k', f'window12_192.{_IN22K}'),
         ('window12to16-192to256-22kto1k-ft', f'window12to16_192to256.{_FT}'), ('window12to24-192to384-22kto1k-ft', f'window12to24_192to384.{_FT}'))}
 
 _BLOCK, _OURS = r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.', r'layers.\1.blocks.\2.'
-_SWIN = [(r'embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'), (r'embeddings\.norm\.', 'patch_embed.norm.'), (r'layernorm\.', 'norm.'), (r'encoder\.layers\.(\d+)\.downsample\.', r'layers.\1.downsample.'),
-         *((_BLOCK + theirs, _OURS + ours) for theirs,ours in ((r'attention\.self\.continuous_position_bias_mlp\.', 'attn.cpb_mlp.'), (r'attention\.self\.', 'attn.'), (r'attention\.output\.dense\.', 'attn.proj.'),
+_SWIN = [(r'embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'), (r'embeddings\.norm\.', 'patch_embed.norm.'),
+         (r'layernorm\.', 'norm.'), (r'encoder\.layers\.(\d+)\.downsample\.', r'layers.\1.downsample.'),
+         *((_BLOCK + theirs, _OURS + ours) for theirs,ours in (
+             (r'attention\.self\.continuous_position_bias_mlp\.', 'attn.cpb_mlp.'), (r'attention\.self\.', 'attn.'), (r'attention\.output\.dense\.', 'attn.proj.'),
              (r'layernorm_before\.', 'norm1.'), (r'layernorm_after\.', 'norm2.'), (r'intermediate\.dense\.', 'mlp.fc1.'), (r'output\.dense\.', 'mlp.fc2.')))]
 
-# %% ../nbs/10c_sequences.ipynb #00000012
+# %% ../nbs/10c_sequences.ipynb #00000013
 _TABLES = r'.*(relative_coords_table|relative_position_index|attn_mask|attn\.key\.bias)'   # worked out anew by timm; a bias of the keys is all zero
 
 def _one_qkv(state):
@@ -110,12 +120,13 @@ def swin_state(
 )->dict: # timm's names to tensors; a classifier of transformers is left out
     "A Swin V2's weights under timm's names"
     found = {m[1]: t for n,t in tensors.items() if (m := re.fullmatch(r'(?:.*?\.)??((?:embeddings|encoder\.layers|layernorm)\..+)', str(n)))}
-    state = _one_qkv({_renamed(n, _SWIN): t for n,t in found.items()}) if any(n.startswith('encoder.') for n in found) else {str(n): t for n,t in tensors.items()}
+    theirs = any(n.startswith('encoder.') for n in found)                    # else timm's, or Microsoft's own names
+    state = _one_qkv({_renamed(n, _SWIN): t for n,t in found.items()}) if theirs else {str(n): t for n,t in tensors.items()}
     state = {n: t for n,t in state.items() if not re.fullmatch(_TABLES, n)}
     if 'layers.0.downsample.norm.weight' not in state: return state
     return {re.sub(r'^layers\.(\d+)\.downsample', lambda m: f'layers.{int(m[1]) + 1}.downsample', n): t for n,t in state.items()}
 
-# %% ../nbs/10c_sequences.ipynb #00000016
+# %% ../nbs/10c_sequences.ipynb #00000017
 def _tensors(given):
     "Named tensors: as they are, or out of a file, or out of a folder of transformers"
     folder = Path(given) if isinstance(given, (str, Path)) else None
@@ -127,7 +138,8 @@ def _tensors(given):
 def _sized_encoder(name, pretrained, data=None, **sizes):
     "A timm network of other sizes"
     fixed = [k for k in sizes if k not in ('img_size', 'window_size') and not k.endswith('_rate')]
-    if pretrained is True and fixed: raise FabricError(f"the published weights of {name!r} have their own {', '.join(fixed)}; leave that out, give a file of such weights, or pretrained=False")
+    if pretrained is True and fixed:
+        raise FabricError(f"the published weights of {name!r} have their own {', '.join(fixed)}; leave that out, give a file of such weights, or pretrained=False")
     args = _timm_args(data, None, False, None)
     try:
         body = _timm_body(name, pretrained, **sizes).eval()
@@ -138,7 +150,7 @@ def _sized_encoder(name, pretrained, data=None, **sizes):
     if pretrained is True: res.licence = body.pretrained_cfg.get('license') or ''
     return res if isinstance(pretrained, bool) else _load(res, _given(pretrained))
 
-# %% ../nbs/10c_sequences.ipynb #00000017
+# %% ../nbs/10c_sequences.ipynb #00000018
 _KNOWN = ('data', 'out_indices', 'pooled', 'pad_type')   # what `timm_encoder` takes; all else is a size
 
 def cell_encoder(
@@ -156,7 +168,7 @@ def cell_encoder(
     encoder = (_sized_encoder if sized else image_encoder)(name, pretrained, **kwargs)
     return CellEncoder(encoder).requires_grad_(False).eval()
 
-# %% ../nbs/10c_sequences.ipynb #0000001c
+# %% ../nbs/10c_sequences.ipynb #0000001d
 def cells_card(
     encoder:CellEncoder, # From `cell_encoder`
 )->dict: # JSON types
@@ -169,7 +181,7 @@ def cells_from_card(
     "The cell encoder that a card describes"
     return _as_on_card(card, cell_encoder, cells_card)
 
-# %% ../nbs/10c_sequences.ipynb #0000001f
+# %% ../nbs/10c_sequences.ipynb #00000020
 class FlatCells(nn.Module):
     "A cell encoder whose cells come in one row, (b, n_cells * width), for `embed`, `embed_all` and `EmbeddingStore`"
     def __init__(self,
@@ -194,7 +206,7 @@ def photo_cells(
     "The cells of photos: known ones are read, the others are computed once"
     return embed(FlatCells(encoder), items, store, bs, progress, n_workers).view(-1, encoder.n_cells, encoder.width)
 
-# %% ../nbs/10c_sequences.ipynb #00000020
+# %% ../nbs/10c_sequences.ipynb #00000021
 class CellStore:
     "The cells of many photos on disk, computed once, read when asked for"
     def __init__(self,
@@ -213,13 +225,14 @@ class CellStore:
     def __len__(self): return len(self.digests)
     def __getitem__(self, rows):
         "Cells (n_cells, width) of one photo, or (k, n_cells, width) of a slice, list, array or tensor of rows"
-        try: digests = self.digests[rows if isinstance(rows, (int, slice)) else np.asarray(rows, dtype=bool if getattr(rows, 'dtype', None) in (torch.bool, np.bool_) else int)]
+        kind = bool if getattr(rows, 'dtype', None) in (torch.bool, np.bool_) else int
+        try: digests = self.digests[rows if isinstance(rows, (int, slice)) else np.asarray(rows, dtype=kind)]
         except (IndexError, TypeError, ValueError) as e: raise FabricError(f"rows are {str(rows)[:80]}; give whole numbers below {len(self)}, a slice, or a mask of {len(self)}") from e
         known, cells = self.store.get(np.atleast_1d(digests).tolist())
         if not known.all(): raise FabricError(f"{self.store.folder} has lost {(~known).sum()} photos, as if it was deleted; make the CellStore anew")
         return torch.from_numpy(cells).view(*digests.shape, *self.shape)
 
-# %% ../nbs/10c_sequences.ipynb #00000023
+# %% ../nbs/10c_sequences.ipynb #00000024
 def _row(n):
     import matplotlib.pyplot as plt
     return plt.subplots(1, n, figsize=(2.2*n + .8, 2.5), layout='constrained')
@@ -232,7 +245,7 @@ def _likeness(ax, x, v, cell):
     ax.add_patch(plt.Rectangle((cell[1]*step, cell[0]*step), step, step, fill=False, ec='white', lw=2))
     return ax.imshow(v @ v[cell], extent=(0, size, size, 0), alpha=.6, cmap='viridis', vmin=0, vmax=1)
 
-# %% ../nbs/10c_sequences.ipynb #00000024
+# %% ../nbs/10c_sequences.ipynb #00000025
 def plot_cells(
     encoder:CellEncoder, # From `cell_encoder`
     photo, # A file, PIL image, or uint8 array (h, w, 3)
@@ -251,16 +264,18 @@ def plot_cells(
     fig.colorbar(like, ax=axs, shrink=.8, label='cosine to the framed cell')
     return fig
 
-# %% ../nbs/10c_sequences.ipynb #00000028
-def _t5(d_model, d_kv, d_ff, num_layers, num_heads, feed_forward_proj='relu'): return dict(d_model=d_model, d_kv=d_kv, d_ff=d_ff, num_layers=num_layers, num_heads=num_heads, feed_forward_proj=feed_forward_proj)
+# %% ../nbs/10c_sequences.ipynb #00000029
+def _t5(d_model, d_kv, d_ff, num_layers, num_heads, feed_forward_proj='relu'):
+    return dict(d_model=d_model, d_kv=d_kv, d_ff=d_ff, num_layers=num_layers, num_heads=num_heads, feed_forward_proj=feed_forward_proj)
 
 _GATED = dict(small=_t5(512, 64, 1024, 8, 6, 'gated-gelu'), base=_t5(768, 64, 2048, 12, 12, 'gated-gelu'), large=_t5(1024, 64, 2816, 24, 16, 'gated-gelu'),
               xl=_t5(2048, 64, 5120, 24, 32, 'gated-gelu'), xxl=_t5(4096, 64, 10240, 24, 64, 'gated-gelu'))
-T5_SIZES = {'t5-small': _t5(512, 64, 2048, 6, 8), 't5-base': _t5(768, 64, 3072, 12, 12), 't5-large': _t5(1024, 64, 4096, 24, 16), 't5-3b': _t5(1024, 128, 16384, 24, 32), 't5-11b': _t5(1024, 128, 65536, 24, 128)}
+T5_SIZES = {'t5-small': _t5(512, 64, 2048, 6, 8), 't5-base': _t5(768, 64, 3072, 12, 12), 't5-large': _t5(1024, 64, 4096, 24, 16),
+            't5-3b': _t5(1024, 128, 16384, 24, 32), 't5-11b': _t5(1024, 128, 65536, 24, 128)}
 T5_SIZES |= {f'google/{kind}-{k}': row for kind in ('t5-v1_1', 'flan-t5') for k,row in _GATED.items()}
 _MORE = dict(vocab_size=32128, relative_attention_num_buckets=32)   # the same for all of them
 
-# %% ../nbs/10c_sequences.ipynb #00000029
+# %% ../nbs/10c_sequences.ipynb #0000002a
 _FIRST = 'encoder.block.0.layer.{}'
 
 def t5_state(
@@ -287,7 +302,7 @@ def t5_sizes(
     layers = len({n.split('.')[2] for n in state if n.startswith('encoder.block.')})
     return _t5(width, inner//heads, d_ff, layers, heads, 'gated-gelu' if gated else 'relu') | dict(vocab_size=vocab, relative_attention_num_buckets=buckets)
 
-# %% ../nbs/10c_sequences.ipynb #0000002c
+# %% ../nbs/10c_sequences.ipynb #0000002d
 class _Memo:
     "The rows that were asked for last, bounded in number and bytes"
     def __init__(self, keep, max_bytes): self.keep, self.max_bytes, self.bytes, self.rows = keep, max_bytes, 0, OrderedDict()
@@ -303,16 +318,18 @@ class _Memo:
 
 def _check_texts(ids, mask, vocab):
     "Rows of ids without padding, on the CPU, or an error"
-    if ids.dtype != torch.int64 or mask.dtype != torch.bool or ids.ndim != 2 or ids.shape != mask.shape: raise FabricError(f"ids are {tuple(ids.shape)} of {ids.dtype} and mask is {tuple(mask.shape)} of {mask.dtype}; give both as (b, l), int64 and bool")
+    if ids.dtype != torch.int64 or mask.dtype != torch.bool or ids.ndim != 2 or ids.shape != mask.shape:
+        raise FabricError(f'ids are {tuple(ids.shape)} of {ids.dtype} and mask is {tuple(mask.shape)} of {mask.dtype}; give both as (b, l), int64 and bool')
+    first = lambda bad: int(bad.nonzero()[0])
     flat, lens = ids[mask].cpu(), mask.sum(1).cpu()
-    if (lens == 0).any(): raise FabricError(f"row {int((lens == 0).nonzero()[0])} of the mask is empty: a text has at least one token (its end, </s>); leave the text out or mend its mask")
+    if (lens == 0).any(): raise FabricError(f'row {first(lens == 0)} of the mask is empty: a text has at least one token (its end, </s>); leave the text out or mend its mask')
     starts = (mask & ~F.pad(mask, (1, 0))[:, :-1]).sum(1).cpu()
-    if (starts > 1).any(): raise FabricError(f"row {int((starts > 1).nonzero()[0])} of the mask has a gap; padding stands before or after a text, not inside it")
+    if (starts > 1).any(): raise FabricError(f'row {first(starts > 1)} of the mask has a gap; padding stands before or after a text, not inside it')
     bad = flat[(flat < 0) | (flat >= vocab)]
     if len(bad): raise FabricError(f"ids hold {int(bad[0])}, and the text encoder knows 0 to {vocab-1}; encode texts with its own tokens, without those added for the target")
     return flat.split(lens.tolist())
 
-# %% ../nbs/10c_sequences.ipynb #0000002d
+# %% ../nbs/10c_sequences.ipynb #0000002e
 def _forget(encoder, _): encoder.memo.clear()
 
 class TextEncoder(nn.Module):
@@ -320,7 +337,8 @@ class TextEncoder(nn.Module):
     licence = ''   # of the weights
     def __init__(self, net, name, sizes, keep=4096, max_bytes=2**29):
         super().__init__()
-        if any(type(n) is not int or n < 0 for n in (keep, max_bytes)): raise FabricError(f"keep is {keep!r} and max_bytes {max_bytes!r}; give the rows and bytes to remember as whole numbers, 0 for none")
+        if any(type(n) is not int or n < 0 for n in (keep, max_bytes)):
+            raise FabricError(f'keep is {keep!r} and max_bytes {max_bytes!r}; give the rows and bytes to remember as whole numbers, 0 for none')
         self.net, self.name, self.sizes, self.memo = net.requires_grad_(False).eval(), name, sizes, _Memo(keep, max_bytes)
         self.width, self.vocab_size = sizes['d_model'], sizes['vocab_size']
         self.register_load_state_dict_post_hook(_forget)
@@ -336,12 +354,13 @@ class TextEncoder(nn.Module):
             h.update(v.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         return f'{self.name}-{h.hexdigest()[:12]}'
 
-# %% ../nbs/10c_sequences.ipynb #0000002e
+# %% ../nbs/10c_sequences.ipynb #0000002f
 @patch
 def _run(self:TextEncoder, ids, mask):
     "Vectors (b, l, width) of padded rows, zero where there is padding"
+    seen = None if ids.is_meta else mask                                    # transformers looks into a mask, which has no numbers on meta
     with nullcontext() if ids.is_meta else torch.autocast(ids.device.type, enabled=False):
-        y = self.net(input_ids=ids.masked_fill(~mask, 0), attention_mask=None if ids.is_meta else mask).last_hidden_state   # transformers looks into a mask, which has no numbers on meta
+        y = self.net(input_ids=ids.masked_fill(~mask, 0), attention_mask=seen).last_hidden_state
     return y.float().masked_fill(~mask[..., None], 0)
 
 @patch
@@ -354,7 +373,7 @@ def _fresh(self:TextEncoder, rows):
     y = self._run(ids.to(device), (torch.arange(ids.shape[1]) < lens[:, None]).to(device))
     return {k: v[:n].clone() for k,v,n in zip(rows, y, lens.tolist())}
 
-# %% ../nbs/10c_sequences.ipynb #0000002f
+# %% ../nbs/10c_sequences.ipynb #00000030
 @patch
 @torch.no_grad()
 def forward(self:TextEncoder,
@@ -373,7 +392,7 @@ def forward(self:TextEncoder,
     self.memo.put(found)
     return out
 
-# %% ../nbs/10c_sequences.ipynb #00000031
+# %% ../nbs/10c_sequences.ipynb #00000032
 _SIZES = (*_t5(*range(5)), *_MORE)   # what may be given
 
 def _promised(name, sizes):
@@ -389,7 +408,7 @@ def _published_t5(name):
     repo = name if '/' in name else f'google-t5/{name}'
     return fetched(partial(snapshot_download, repo, allow_patterns=['*.safetensors', '*.json']), f'of {name!r}')
 
-# %% ../nbs/10c_sequences.ipynb #00000032
+# %% ../nbs/10c_sequences.ipynb #00000033
 def _of_weights(name, given, promised):
     "The net with weights, and its sizes"
     state = t5_state(_tensors(given))
@@ -406,7 +425,7 @@ def _net(sizes):
     t = need('transformers', 'multimodal')
     return t.T5EncoderModel(t.T5Config(**sizes))
 
-# %% ../nbs/10c_sequences.ipynb #00000033
+# %% ../nbs/10c_sequences.ipynb #00000034
 def text_encoder(
     name:str='t5-large', # A name of `T5_SIZES`, of a T5 on the hub, or your own
     pretrained:bool|str|Path|dict=True, # True: published weights; False: random; a file or folder; name to tensor
@@ -428,7 +447,7 @@ def text_encoder(
     if pretrained is True and name in T5_SIZES: res.licence = 'Apache-2.0'
     return res
 
-# %% ../nbs/10c_sequences.ipynb #00000034
+# %% ../nbs/10c_sequences.ipynb #00000035
 def text_from_card(
     card:dict, # As `TextEncoder.card` gives it
     **kwargs

@@ -57,12 +57,12 @@ class SketchModel(nn.Module):
     @property
     def head(self): return self.net.get_classifier()
     def features(self, x): return self.net.forward_head(self.net.forward_features((x - self.mean)/self.std), pre_logits=True)    # (b, n)
-    def forward(self, x): return self.net((x - self.mean)/self.std)                                                            # (b, classes)
+    def forward(self, x): return self.net((x - self.mean)/self.std)    # (b, classes)
     def train(self, mode=True): return eval_frozen(super().train(mode))
 
 # %% ../nbs/33_sketch.ipynb #00000008
 def _sized(arch, size, kwargs):
-    "Arguments of an encoder with the size of the pictures among them"
+    "Arguments of an encoder with the size of the drawings among them"
     if size is None: return kwargs
     own = arch in ENCODERS and 'size' in signature(ENCODERS[arch]).parameters
     return kwargs | (dict(size=size) if own else dict(data=(kwargs.get('data') or {}) | dict(img_size=size)))
@@ -71,7 +71,7 @@ def sketch_model(
     arch:str, # A name of timm, with or without the tag of its weights; or of `ENCODERS`
     n_classes:int, # Width of what comes out
     pretrained=True, # As in `image_encoder`: published weights, random ones (False), or a file
-    size:int=None, # Side of the pictures in pixels; the weights' own if not given
+    size:int=None, # Side of the drawings in pixels; the weights' own if not given
     **kwargs # Of the encoder, such as pad_type='same'
 )->SketchModel:
     "A network with a fresh classifier"
@@ -80,7 +80,9 @@ def sketch_model(
 # %% ../nbs/33_sketch.ipynb #0000000b
 class SketchLoss(nn.Module):
     "Focal loss of logits (b, classes) against numbers of classes (b,); with gamma 0 also against mixed labels (b, classes)"
-    def __init__(self, gamma=0., alpha=1.): super().__init__(); self.gamma, self.alpha = gamma, alpha
+    def __init__(self, gamma=0., alpha=1.):
+        super().__init__()
+        self.gamma, self.alpha = gamma, alpha
     def forward(self, pred, y):
         ce = F.cross_entropy(pred.float(), y.long() if y.ndim == 1 else y, reduction='none')      # (b,)
         return (self.alpha*(1 - (-ce).exp())**self.gamma*ce).mean()
@@ -100,7 +102,7 @@ class SketchRecipe:
     lr:float=5e-5           # Highest learning rate
     wd:float=1e-5           # Weight decay
     bs:int=32               # Drawings in a batch
-    size:int=None           # Side of the pictures in pixels; the weights' own if not given
+    size:int=None           # Side of the drawings in pixels; the weights' own if not given
     freeze:bool=False       # Train the classifier alone?
     views:int=8             # With freeze: varied views of each drawing
     ema:float=0.            # Decay of the averaged weights; 0 for none
@@ -116,18 +118,25 @@ SKETCH_RECIPES = dict(classic=SketchRecipe(),
     scratch=SketchRecipe('lines', 'cross_entropy', 'one_cycle', epochs=30, lr=2e-3, wd=.05, smoothing=.1),
     features=SketchRecipe('lines', 'cross_entropy', 'one_cycle', epochs=20, lr=1e-3, wd=.05, freeze=True))
 
-# %% ../nbs/33_sketch.ipynb #0000000f
-_RANGES = dict(epochs=(int, 1, 10**5), bs=(int, 2, 10**5), views=(int, 0, 100), seed=(int, 0, 2**31), lr=(float, 1e-12, 1e3), wd=(float, 0, 1e3), ema=(float, 0, .99999), mixup=(float, 0, 100), cutmix=(float, 0, 100), smoothing=(float, 0, .9),
-               size=(int, 16, 1024), n_workers=(int, 0, 256))
+# %% ../nbs/33_sketch.ipynb #00000010
+_RANGES = dict(epochs=(int, 1, 10**5), bs=(int, 2, 10**5), views=(int, 0, 100), seed=(int, 0, 2**31), size=(int, 16, 1024), n_workers=(int, 0, 256),
+               lr=(float, 1e-12, 1e3), wd=(float, 0, 1e3), ema=(float, 0, .99999),
+               mixup=(float, 0, 100), cutmix=(float, 0, 100), smoothing=(float, 0, .9))
 
+def _check_range(name, v):
+    "Refuse a number that a field cannot have"
+    kind, low, high = _RANGES[name]
+    if v is None and name in ('size', 'n_workers'): return
+    fits = isinstance(v, (int, float) if kind is float else int) and not isinstance(v, bool) and low <= v <= high
+    if not fits: raise FabricError(f"{name} is {v!r}; give a {'whole number' if kind is int else 'number'} from {low:g} to {high:g}")
+
+# %% ../nbs/33_sketch.ipynb #00000011
 @patch
 def check(self:SketchRecipe):
     "Refuse what cannot be, before anything is read"
-    for k,(kind,low,high) in _RANGES.items():
-        v = getattr(self, k)
-        if v is None and k in ('size', 'n_workers'): continue
-        if isinstance(v, bool) or not isinstance(v, (int, float) if kind is float else int) or not low <= v <= high: raise FabricError(f"{k} is {v!r}; give a {'whole number' if kind is int else 'number'} from {low:g} to {high:g}")
-    for k,table,what in (('augment', AUGMENTS, 'set of augmentations'), ('loss', SKETCH_LOSSES, 'loss'), ('schedule', SCHEDULES, 'schedule')): pick(table, getattr(self, k), what)
+    for k in _RANGES: _check_range(k, getattr(self, k))
+    tables = (('augment', AUGMENTS, 'set of augmentations'), ('loss', SKETCH_LOSSES, 'loss'), ('schedule', SCHEDULES, 'schedule'))
+    for k,table,what in tables: pick(table, getattr(self, k), what)
     for k in ('freeze', 'grouped'):
         if not isinstance(getattr(self, k), bool): raise FabricError(f"{k} is {getattr(self, k)!r}; give True or False")
     if self.mixes and self.loss == 'focal': raise FabricError("the focal loss knows whole labels only; take loss='cross_entropy' with mixup, cutmix or smoothing, or set these to 0")
@@ -138,7 +147,7 @@ def check(self:SketchRecipe):
 @patch(as_prop=True)
 def mixes(self:SketchRecipe): return bool(self.mixup or self.cutmix or self.smoothing)
 
-# %% ../nbs/33_sketch.ipynb #00000010
+# %% ../nbs/33_sketch.ipynb #00000012
 @patch
 def batch(self:SketchRecipe, n):
     "How many of n drawings make a batch; an even number where they are mixed in pairs"
@@ -151,18 +160,22 @@ def as_recipe(
 )->SketchRecipe: # Checked
     "A recipe by name, some of it changed"
     recipe = recipe if isinstance(recipe, SketchRecipe) else pick(SKETCH_RECIPES, recipe, 'recipe')
-    return replace(recipe, **{k: pick(dict.fromkeys(f.name for f in fields(recipe)), k, 'field of a recipe') or v for k,v in kwargs.items()}).check()
+    for k in kwargs: pick(dict.fromkeys(f.name for f in fields(recipe)), k, 'field of a recipe')
+    return replace(recipe, **kwargs).check()
 
-# %% ../nbs/33_sketch.ipynb #00000012
-def _halving(learn, r, cbs): learn.fit(r.epochs, cbs=[ParamScheduler(dict(lr=lambda pct: r.lr*.5**int(pct*r.epochs/10 + 1e-6))), *cbs])
+# %% ../nbs/33_sketch.ipynb #00000014
+def _halving(learn, r, cbs):
+    rate = lambda pct: r.lr*.5**int(pct*r.epochs/10 + 1e-6)
+    learn.fit(r.epochs, cbs=[ParamScheduler(dict(lr=rate)), *cbs])
 
 SCHEDULES = dict(halving=_halving, one_cycle=lambda learn, r, cbs: learn.fit_one_cycle(r.epochs, r.lr, cbs=cbs),
                  cosine=lambda learn, r, cbs: fit_cosine(learn, r.epochs, r.lr, min(3, r.epochs - 1), cbs))     # of learner, recipe and callbacks
 
-# %% ../nbs/33_sketch.ipynb #00000015
+# %% ../nbs/33_sketch.ipynb #00000017
 class SketchSet(torch.utils.data.Dataset):
-    "Some rows of the pictures, prepared (3, size, size) uint8, with their classes"
-    def __init__(self, pixels, rows, y, chain): self.pixels, self.rows, self.y, self.chain, self.epoch = pixels, np.asarray(rows), y, chain, 0
+    "Some rows of the drawings, prepared (3, size, size) uint8, with their classes"
+    def __init__(self, pixels, rows, y, chain):
+        self.pixels, self.rows, self.y, self.chain, self.epoch = pixels, np.asarray(rows), y, chain, 0
     def __len__(self): return len(self.rows)
     def __getitem__(self, i):
         row = int(self.rows[i])
@@ -172,9 +185,12 @@ def _scaled(b): return b[0].float()/255, *b[1:]
 
 def _batches(data, bs, n_workers=0): return torch.utils.data.DataLoader(data, bs, num_workers=n_workers)
 
-def _workers(r): return (min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0) if r.n_workers is None else r.n_workers
+def _workers(r):
+    "Processes that prepare batches"
+    if r.n_workers is not None: return r.n_workers
+    return min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
 
-# %% ../nbs/33_sketch.ipynb #00000016
+# %% ../nbs/33_sketch.ipynb #00000018
 def sketch_dls(
     pixels:Pixels, # From `read_pixels`; or an array (n, size, size, 3) uint8
     y, # Class numbers (n,)
@@ -185,10 +201,11 @@ def sketch_dls(
     size = pixels.size if isinstance(pixels, Pixels) else pixels.shape[1]
     chains = [Augment(t(recipe.augment, size), recipe.seed) for t in (train_transform, test_transform)]
     how = dict(num_workers=_workers(recipe), after_batch=_scaled, pin_memory=torch.cuda.is_available())
-    dls = [DataLoader(SketchSet(pixels, rows, y, c), bs=recipe.batch(len(rows)), shuffle=i == 0, drop_last=i == 0, **how) for i,(rows,c) in enumerate(zip(fold, chains))]
-    return DataLoaders(*dls, device=default_device())
+    sets = [SketchSet(pixels, rows, y, c) for rows,c in zip(fold, chains)]
+    train, valid = (DataLoader(s, bs=recipe.batch(len(s)), shuffle=first, drop_last=first, **how) for s,first in zip(sets, (True, False)))
+    return DataLoaders(train, valid, device=default_device())
 
-# %% ../nbs/33_sketch.ipynb #0000001a
+# %% ../nbs/33_sketch.ipynb #0000001d
 class FreshViews(Callback):
     "Tell the training drawings which epoch it is"
     def before_train(self): self.dls.train.dataset.epoch = self.epoch
@@ -200,7 +217,9 @@ class MixBatch(Callback):
         from timm.data import Mixup
         r = recipe
         self.mix = Mixup(r.mixup, r.cutmix, prob=float(bool(r.mixup or r.cutmix)), label_smoothing=r.smoothing, num_classes=n_classes)
-    def before_batch(self): x, y = self.mix(self.x.clone(), self.y); self.learn.xb, self.learn.yb = (x,), (y,)
+    def before_batch(self):
+        x, y = self.mix(self.x.clone(), self.y)
+        self.learn.xb, self.learn.yb = (x,), (y,)
 
 def _adamw(params, **kwargs): return Adam(params, **({'sqr_mom': .999, 'eps': 1e-8} | kwargs))
 
@@ -208,7 +227,7 @@ def _callbacks(r, n_classes):
     "What a recipe asks for besides loss and schedule"
     return ([] if r.freeze else [FreshViews()]) + ([MixBatch(r, n_classes)] if r.mixes else []) + ([AverageWeights(r.ema)] if r.ema else [])
 
-# %% ../nbs/33_sketch.ipynb #0000001b
+# %% ../nbs/33_sketch.ipynb #0000001e
 def sketch_learner(
     dls:DataLoaders, # From `sketch_dls`; or of vectors
     model:nn.Module, # A `SketchModel`; or a classifier of vectors
@@ -216,10 +235,11 @@ def sketch_learner(
     n_classes:int, # Width of what comes out
 )->Learner: # Ready for a row of `SCHEDULES`
     "A Learner as the recipe has it"
-    learn = fit_learner(dls, model, SketchLoss(**SKETCH_LOSSES[recipe.loss]), metrics=accuracy, cbs=_callbacks(recipe, n_classes), opt_func=_adamw, wd=recipe.wd, wd_bn_bias=True)
+    how = dict(metrics=accuracy, cbs=_callbacks(recipe, n_classes), opt_func=_adamw, wd=recipe.wd, wd_bn_bias=True)
+    learn = fit_learner(dls, model, SketchLoss(**SKETCH_LOSSES[recipe.loss]), **how)
     return learn.to_channelslast(amp_mode=AMPMode.BF16) if dls.device.type == 'cuda' and not recipe.freeze else learn
 
-# %% ../nbs/33_sketch.ipynb #00000020
+# %% ../nbs/33_sketch.ipynb #00000023
 @torch.no_grad()
 def sketch_vectors(
     model:SketchModel, # Its classifier is not asked
@@ -234,7 +254,8 @@ def sketch_vectors(
         t = train_transform if view else test_transform
         data = SketchSet(pixels, range(n), np.zeros(n, int), Augment(t(recipe.augment, model.size), recipe.seed))
         data.epoch = view
-        res.append(torch.cat([model.features(x.to(device).float()/255).float().cpu() for x,_ in _batches(data, 64, _workers(recipe))]).numpy())
+        batches = (x.to(device).float()/255 for x,_ in _batches(data, 64, _workers(recipe)))
+        res.append(torch.cat([model.features(x).float().cpu() for x in batches]).numpy())
     return np.stack(res)
 
 def _vector_dls(vectors, y, fold, recipe):
@@ -245,7 +266,7 @@ def _vector_dls(vectors, y, fold, recipe):
     n = m*len(train)
     return array_dls([x, np.r_[np.tile(y[train], m), y[valid]]], (np.arange(n), np.arange(n, len(x))), min(recipe.bs, n))
 
-# %% ../nbs/33_sketch.ipynb #00000022
+# %% ../nbs/33_sketch.ipynb #00000026
 class FoldModels(nn.Module):
     "The fold models of a member as one: sketches (b, 3, size, size) in 0..1 to logits (folds, b, classes)"
     def __init__(self, models, heads=None):
@@ -259,7 +280,7 @@ class FoldModels(nn.Module):
         v = self.whole.features(x)                                   # a frozen network runs once
         return torch.stack([h(v) for h in self.heads])
 
-# %% ../nbs/33_sketch.ipynb #00000023
+# %% ../nbs/33_sketch.ipynb #00000027
 @dataclass(repr=False, eq=False)
 class Member:
     "One architecture, trained on each fold"
@@ -275,52 +296,59 @@ class Member:
     card:dict            # What it was trained with
     def __repr__(self):
         hit = (self.probs.argmax(1) == self.y).mean()
-        return f'{self.name}: {len(self.model)} fold models of {len(self.classes)} classes, {self.model.size} pixels; {hit:.3f} of {len(self.y):,} drawings right out of fold'
+        said = f'{self.name}: {len(self.model)} fold models of {len(self.classes)} classes, {self.model.size} pixels'
+        return f'{said}; {hit:.3f} of {len(self.y):,} drawings right out of fold'
 
-# %% ../nbs/33_sketch.ipynb #00000024
+# %% ../nbs/33_sketch.ipynb #00000028
 @patch
 def scores(self:Member, **kwargs):
     "Out-of-fold scores, fair and flattered, beside the baselines; keyword arguments go to `class_scores`"
-    return class_scores({self.name: self.probs, f'{self.name}, own best epoch': self.flattered}, self.y, self.classes, self.y, self.groups, **kwargs)
+    models = {self.name: self.probs, f'{self.name}, own best epoch': self.flattered}
+    return class_scores(models, self.y, self.classes, self.y, self.groups, **kwargs)
 
 class _Squares:
     "Files, PIL images or arrays, each decoded when it is asked for"
     def __init__(self, items, size): self.items, self.size = items, size
     def __len__(self): return len(self.items)
-    def __getitem__(self, i): return cv2.resize(np.asarray(as_photo(self.items[i])), (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+    def __getitem__(self, i):
+        return cv2.resize(np.asarray(as_photo(self.items[i])), (self.size, self.size), interpolation=cv2.INTER_LINEAR)
 
-def _pictures(items, size, folder):
+def _drawings(items, size, folder):
     "What can be asked for squares by number"
     if isinstance(items, Pixels): return items
-    if isinstance(items, (str, Path, Image.Image)) or not hasattr(items, '__len__'): raise FabricError(f"one {type(items).__name__} was given; give a list, or the table of read_test")
-    if isinstance(items, pd.DataFrame) and 'image' not in items: raise FabricError(f"the table has no column 'image'; it has: {_few(items.columns)}; give what read_test reads, or a list of files")
+    if isinstance(items, (str, Path, Image.Image)) or not hasattr(items, '__len__'):
+        raise FabricError(f"one {type(items).__name__} was given; give a list, or the table of read_test")
+    if isinstance(items, pd.DataFrame) and 'image' not in items:
+        raise FabricError(f"the table has no column 'image'; it has: {_few(items.columns)}; give what read_test reads, or a list of files")
     items = items.items.image if isinstance(items, ClassTable) else items.image if isinstance(items, pd.DataFrame) else items
     if not len(items): raise FabricError("there is no drawing to predict; give at least one")
     return _Squares(list(items), size) if folder is None else read_pixels(list(items), size, folder, strict=True)
 
-# %% ../nbs/33_sketch.ipynb #00000025
+# %% ../nbs/33_sketch.ipynb #00000029
 @patch
 def predict(self:Member,
     items, # Files, PIL images, arrays; a `ClassTable`, the table of `read_test`, or `Pixels`
     tta:bool=False, # Ask about the mirror images too?
-    folder:str|Path=None, # Keep decoded pictures here, for other members; they are not kept if not given
+    folder:str|Path=None, # Keep decoded drawings here, for other members; they are not kept if not given
     bs:int=64, # Drawings at a time
 )->np.ndarray: # (n, classes), the mean of the folds' softmax
     "What a member says of new drawings"
-    pixels, recipe, device = _pictures(items, self.model.size, folder), self.card['recipe'], default_device()
+    pixels, recipe, device = _drawings(items, self.model.size, folder), self.card['recipe'], default_device()
     data = SketchSet(pixels, range(len(pixels)), np.zeros(len(pixels), int), Augment(test_transform(recipe['augment'], self.model.size)))
     model, _ = self.model.to(device), keep_memory()
     with torch.autocast('cuda', torch.bfloat16, enabled=device.type == 'cuda'):
-        return torch.cat([mean_probs(model, x.to(device).float()/255, tta).float().cpu() for x,_ in _batches(data, _whole('bs', bs, 1))]).numpy()
+        batches = (x.to(device).float()/255 for x,_ in _batches(data, _whole('bs', bs, 1)))
+        return torch.cat([mean_probs(model, x, tta).float().cpu() for x in batches]).numpy()
 
-# %% ../nbs/33_sketch.ipynb #00000027
+# %% ../nbs/33_sketch.ipynb #0000002b
 def _fold_checkpoints(folder, history, top):
     "The best epochs of each fold, best first"
     if type(top) is not int or top < 1: raise FabricError(f"top is {top!r}; give how many epochs of each fold answer, from 1")
     res = []
     for k,losses in history.groupby('fold').valid_loss:
         best = [folder/f'fold_{k}'/f'epoch_{e:03d}' for e in best_epochs(losses, min(top, 3))]      # as many as KeepTop keeps
-        if gone := [p.name for p in best if not p.is_dir()]: raise CheckpointError(f"{folder}: fold {k} lacks {gone[0]}; remove fold_{k}.npz and the folder fold_{k}, call fit_folds again, and the fold is trained again")
+        gone = [p.name for p in best if not p.is_dir()]
+        if gone: raise CheckpointError(f"{folder}: fold {k} lacks {gone[0]}; remove fold_{k}.npz and the folder fold_{k}, call fit_folds again, and the fold is trained again")
         if len(best) < top: raise FabricError(f"{folder}: fold {k} has {len(best)} checkpoints and top is {top}; give at most {len(best)}")
         res += best
     return res
@@ -333,7 +361,7 @@ def _fold_models(folder, card, paths):
     whole = load_checkpoint(folder/'network', _rebuilt, **same)[0]
     return FoldModels([whole], [load_checkpoint(p, lambda _: deepcopy(whole.head), **same)[0] for p in paths])
 
-# %% ../nbs/33_sketch.ipynb #00000028
+# %% ../nbs/33_sketch.ipynb #0000002c
 _OOF = ('probs', 'flattered', 'y', 'folds', 'groups')
 
 def _oof(file, card):
@@ -346,13 +374,14 @@ def _oof(file, card):
         if len(_class_numbers(a[name], top, name)) != n: raise ValueError(f'{len(a[name])} {name} of {n} drawings')
     return [a[name] for name in _OOF]
 
-# %% ../nbs/33_sketch.ipynb #00000029
+# %% ../nbs/33_sketch.ipynb #0000002d
 @contextmanager
 def _from(file):
     "What goes wrong in a block as an error that names the file"
     try: yield file
     except CheckpointError: raise
-    except Exception as e: raise CheckpointError(f"{file}: not as fit_folds wrote it, or damaged ({type(e).__name__}: {e}); take it from a copy, or train again in another folder") from e
+    except Exception as e:
+        raise CheckpointError(f"{file}: not as fit_folds wrote it, or damaged ({type(e).__name__}: {e}); take it from a copy, or train again in another folder") from e
 
 def _read_card(file):
     "What a member was trained with, as far as it is needed"
@@ -365,14 +394,15 @@ def _read_history(file, n_folds):
     if sorted({*res.fold}) != [*range(min(n_folds, len(res) + 1))]: raise ValueError(f"it has folds {_few(sorted({*res.fold}))} of {n_folds}")
     return res
 
-# %% ../nbs/33_sketch.ipynb #0000002a
+# %% ../nbs/33_sketch.ipynb #0000002e
 def load_member(
     folder:str|Path, # That `fit_folds` filled
     top:int=1, # So many best epochs of each fold answer
 )->Member:
     "A member as it was trained"
     folder = Path(folder)
-    if not (folder/'member.json').exists(): raise FabricError(f"{folder} holds no finished member (member.json is not there); call fit_folds with this folder, and it goes on where it stopped")
+    if not (folder/'member.json').exists():
+        raise FabricError(f"{folder} holds no finished member (member.json is not there); call fit_folds with this folder, and it goes on where it stopped")
     with _from(folder/'member.json') as f: card = _read_card(f)
     with _from(folder/'history.csv') as f: history = _read_history(f, card['n_folds'])
     with _from(folder/'oof.npz') as f: rest = _oof(f, card)
@@ -380,7 +410,7 @@ def load_member(
     with _from(folder) as f: model = _fold_models(f, card, paths)
     return Member(str(card['name']), tuple(card['classes']), model, *rest, history, card)
 
-# %% ../nbs/33_sketch.ipynb #0000002c
+# %% ../nbs/33_sketch.ipynb #00000030
 @dataclass
 class _Job:
     "What the folds of a member share"
@@ -398,36 +428,49 @@ class _Job:
     def card(self, **more):
         return dict(kind='sketch', arch=self.model.arch, classes=list(self.table.classes), recipe=asdict(self.recipe), n_folds=len(self.folds), n=len(self.table)) | more
 
-# %% ../nbs/33_sketch.ipynb #0000002d
+# %% ../nbs/33_sketch.ipynb #00000031
 def _readable(table, size, store):
     "Pixels of every drawing, or an error that names those that cannot be read"
     pixels = read_pixels(table, size, store)
     bad = [f'{Path(f).name}: {why}' for f,why in pixels.left_out.itertuples(index=False)]
-    if bad: raise FabricError(f"{len(bad)} of {len(table)} drawings cannot be read: {'; '.join(bad[:3])}{'; …' if len(bad) > 3 else ''}; mend them, or train on look_table(table)[0], which leaves them out")
+    names = '; '.join(bad[:3]) + '; …'*(len(bad) > 3)
+    if bad: raise FabricError(f"{len(bad)} of {len(table)} drawings cannot be read: {names}; mend them, or train on look_table(table)[0], which leaves them out")
     return pixels
 
 def _tag(table, pixels, recipe, weights):
     "All that a training depends on, as text"
     data = hashlib.sha256(f'{zlib.crc32(pixels.array)} {[*table.classes]} {table.targets().tolist()}'.encode()).hexdigest()[:16]
-    return json.dumps(dict(weights=weights, data=data) | {k: v for k,v in asdict(recipe).items() if k not in ('n_workers', 'seed', 'grouped')})
+    how = {k: v for k,v in asdict(recipe).items() if k not in ('n_workers', 'seed', 'grouped')}
+    return json.dumps(dict(weights=weights, data=data) | how)
 
-# %% ../nbs/33_sketch.ipynb #0000002e
+# %% ../nbs/33_sketch.ipynb #00000033
+def _check_fold(k, train, valid, groups):
+    "Refuse a fold that judges what it trains on"
+    n = len(groups)
+    if len(train) < 2 or not len(valid) or train.min() < 0 or train.max() >= n:
+        raise FabricError(f"fold {k} trains on {len(train)} rows and judges {len(valid)}; give two or more to train on, from 0 to {n-1}")
+    both = np.isin(groups[valid], groups[train])
+    first = valid[both.argmax()]
+    if both.any(): raise FabricError(f"fold {k} judges {both.sum()} drawings that it also trains on, or a copy of them, the first is row {first}; take folds by number, or give grouped=False if only copies are meant to leak")
+
 def _given_folds(folds, groups):
     "Folds that were given as rows, if each drawing is judged once, by a fold that knows neither it nor a copy of it"
-    n = len(groups)
-    try: folds = [tuple(np.asarray(rows).astype(np.int64, casting='same_kind') for rows in (train, valid)) for train,valid in folds]
-    except (TypeError, ValueError) as e: raise FabricError(f"folds cannot be read ({e}); give their number, or a list of (rows to train on, rows to validate on), whole numbers from 0") from e
+    n, rows = len(groups), lambda r: np.asarray(r).astype(np.int64, casting='same_kind')
+    try: folds = [(rows(train), rows(valid)) for train,valid in folds]
+    except (TypeError, ValueError) as e:
+        raise FabricError(f"folds cannot be read ({e}); give their number, or a list of (rows to train on, rows to validate on), whole numbers from 0") from e
     once = np.sort(np.concatenate([v for _,v in folds])) if len(folds) > 1 else []
-    if not np.array_equal(once, np.arange(n)): raise FabricError(f"{len(folds)} folds judge {len(once)} of {n} drawings; give at least two folds in which each row, from 0 to {n-1}, is validated once")
-    for k,(t,v) in enumerate(folds):
-        if len(t) < 2 or not len(v) or t.min() < 0 or t.max() >= n: raise FabricError(f"fold {k} trains on {len(t)} rows and judges {len(v)}; give two or more to train on, from 0 to {n-1}")
-        both = np.isin(groups[v], groups[t])
-        if both.any(): raise FabricError(f"fold {k} judges {both.sum()} drawings that it also trains on, or a copy of them, the first is row {v[both.argmax()]}; take folds by number, or give grouped=False if only copies are meant to leak")
+    if not np.array_equal(once, np.arange(n)):
+        raise FabricError(f"{len(folds)} folds judge {len(once)} of {n} drawings; give at least two folds in which each row, from 0 to {n-1}, is validated once")
+    for k,(t,v) in enumerate(folds): _check_fold(k, t, v, groups)
     return folds
 
-def _folds(table, groups, n_folds, seed): return _given_folds(n_folds, groups) if isinstance(n_folds, (list, tuple)) else sketch_folds(table, groups, n_folds, seed)
+# %% ../nbs/33_sketch.ipynb #00000036
+def _folds(table, groups, n_folds, seed):
+    "Folds of a number, or those that were given"
+    return _given_folds(n_folds, groups) if isinstance(n_folds, (list, tuple)) else sketch_folds(table, groups, n_folds, seed)
 
-# %% ../nbs/33_sketch.ipynb #0000002f
+# %% ../nbs/33_sketch.ipynb #00000037
 def _check_task(table, folder):
     "Refuse what no member can be trained on or kept in"
     if len(table.classes) < 2: raise FabricError(f"the table has one class, {table.classes}; give drawings of at least two")
@@ -441,7 +484,7 @@ def _check_frozen(model):
     except (TypeError, AttributeError, LookupError, RuntimeError): same = False
     if not same: raise FabricError(f"{model.arch['name']!r} has no single classifier that could learn by itself; take another network, or give freeze=False")
 
-# %% ../nbs/33_sketch.ipynb #00000030
+# %% ../nbs/33_sketch.ipynb #00000038
 def _job(table, arch, n_folds, recipe, folder, pretrained, **kwargs):
     "All that can be wrong, found before anything is trained"
     _check_task(table, folder)
@@ -457,9 +500,10 @@ def _job(table, arch, n_folds, recipe, folder, pretrained, **kwargs):
     if recipe.freeze: _check_frozen(model)
     pixels = _readable(table, model.size, store)
     groups = alike(pixels.looks, mirror=True) if recipe.grouped else np.arange(len(table))
-    return _Job(table, recipe, Path(folder), pixels, groups, _folds(table, groups, n_folds, recipe.seed), model, make, _tag(table, pixels, recipe, weights))
+    folds = _folds(table, groups, n_folds, recipe.seed)
+    return _Job(table, recipe, Path(folder), pixels, groups, folds, model, make, _tag(table, pixels, recipe, weights))
 
-# %% ../nbs/33_sketch.ipynb #00000031
+# %% ../nbs/33_sketch.ipynb #00000039
 def _vectors(job):
     "The vectors in the member's folder, made if they are not there, with the network beside them"
     file = job.folder/'vectors.npy'
@@ -481,11 +525,12 @@ def _fold_learner(job, fold):
         if hasattr(m, 'reset_parameters'): m.reset_parameters()
     return sketch_learner(_vector_dls(_vectors(job), job.y, fold, r), head, r, n)
 
-# %% ../nbs/33_sketch.ipynb #00000032
+# %% ../nbs/33_sketch.ipynb #0000003a
 def _fit_fold(job, learn):
     "Train one fold, keeping what a stop must not lose"
     k = int(learn.path.name.removeprefix('fold_'))
-    cbs = [KeepTop(learn.path, card=job.card(fold=k)), KeepPreds(learn.path/'said'), KeepState(learn.path/'state', tag=job.tag), TellEpoch(f"{job.model.arch['name']} fold {k+1} of {len(job.folds)}", seconds=2)]
+    tell = TellEpoch(f"{job.model.arch['name']} fold {k+1} of {len(job.folds)}", seconds=2)
+    cbs = [KeepTop(learn.path, card=job.card(fold=k)), KeepPreds(learn.path/'said'), KeepState(learn.path/'state', tag=job.tag), tell]
     try: SCHEDULES[job.recipe.schedule](learn, job.recipe, cbs)
     except FabricError as e: raise FabricError(f"fold {k}: {str(e).rpartition(chr(10) + chr(9))[2]}") from e      # fastai puts a line of its own before it
 
@@ -505,7 +550,7 @@ def _finish(job, out):
     with whole_file(place/'history.csv') as tmp: out.history.to_csv(tmp, index=False)
     with whole_file(place/'member.json') as tmp: tmp.write_text(json.dumps(job.card(name=job.model.arch['name']), indent=1, ensure_ascii=False), encoding='utf-8')
 
-# %% ../nbs/33_sketch.ipynb #00000033
+# %% ../nbs/33_sketch.ipynb #0000003c
 @contextmanager
 def _held(folder):
     "Keep other processes from training in a folder at the same time"
@@ -517,12 +562,13 @@ def _held(folder):
     try: yield
     finally: release()
 
-# %% ../nbs/33_sketch.ipynb #00000034
+# %% ../nbs/33_sketch.ipynb #0000003d
 def _tidy(job):
     "Remove what only an unfinished training needs, and what killed ones left; each drawing's predictions stand in oof.npz"
     (job.folder/'vectors.npy').unlink(missing_ok=True)
     for k in range(len(job.folds)): drop_folder(job.folder/f'fold_{k}'/'said')
-    for p in [*job.folder.rglob('.*.????????.tmp*'), *job.folder.rglob('.*.old')]: drop_folder(p) if p.is_dir() else p.unlink(missing_ok=True)
+    left = [*job.folder.rglob('.*.????????.tmp*'), *job.folder.rglob('.*.old')]
+    for p in left: drop_folder(p) if p.is_dir() else p.unlink(missing_ok=True)
 
 def _fit_member(*args, **kwargs):
     job = _job(*args, **kwargs)
@@ -532,7 +578,7 @@ def _fit_member(*args, **kwargs):
         _tidy(job)
     return load_member(job.folder)
 
-# %% ../nbs/33_sketch.ipynb #00000035
+# %% ../nbs/33_sketch.ipynb #0000003e
 def as_table(
     table, # A `ClassTable`, or what `read_sketches` reads
 )->ClassTable:
@@ -546,7 +592,7 @@ def fit_folds(
     recipe:str|SketchRecipe='classic', # A name of `SKETCH_RECIPES`, or a recipe
     folder:str|Path=None, # Keep everything here and go on after a stop; nothing is kept if not given
     pretrained=True, # As in `image_encoder`: published weights, random ones (False), or a file
-    **kwargs # Fields of `SketchRecipe`; store, where decoded pictures are kept (the user's cache if not given); arguments of the encoder
+    **kwargs # Fields of `SketchRecipe`; store, where decoded drawings are kept (the user's cache if not given); arguments of the encoder
 )->Member:
     "Train an architecture on each fold"
     own, table = [f.name for f in fields(SketchRecipe)], as_table(table)
@@ -554,7 +600,7 @@ def fit_folds(
     if folder is not None: return _fit_member(table, arch, n_folds, recipe, folder, pretrained, **kwargs)
     with tempfile.TemporaryDirectory() as d: return _fit_member(table, arch, n_folds, recipe, d, pretrained, **kwargs)
 
-# %% ../nbs/33_sketch.ipynb #00000040
+# %% ../nbs/33_sketch.ipynb #0000004b
 @dataclass(repr=False, eq=False)
 class SketchEnsemble:
     "Members, how they are combined, and their scores"
@@ -574,46 +620,52 @@ class SketchEnsemble:
 def _train_rows(table): return pd.DataFrame(dict(image_path=table.items.get('image_path', table.items.image), target=table.items.label))
 
 def _write_scores(e, folder):
-    "scores.csv, added.csv and two pictures"
-    one = next(iter(e.members.values()))
+    "scores.csv, added.csv and two figures"
+    alike = agreement({n: m.probs for n,m in e.members.items()}, next(iter(e.members.values())).y)
     for name,d in dict(scores=e.scores, added=e.added).items():
         with whole_file(folder/f'{name}.csv') as tmp: d.to_csv(tmp, index=False)
-    for name,fig in dict(models=plot_models(e.scores), agreement=plot_agreement(agreement({n: m.probs for n,m in e.members.items()}, one.y))).items():
+    for name,fig in dict(models=plot_models(e.scores), agreement=plot_agreement(alike)).items():
         save_figure(fig, folder/f'{name}.png'); plt.close(fig)
 
-# %% ../nbs/33_sketch.ipynb #00000041
+# %% ../nbs/33_sketch.ipynb #0000004c
 def _compare(members, how):
     "The ensemble of members that were trained on the same drawings"
     one, oof = next(iter(members.values())), {n: m.probs for n,m in members.items()}
-    same = dict(folds=one.folds if all((m.folds == one.folds).all() for m in members.values()) else None, clusters=one.groups)
+    shared = all((m.folds == one.folds).all() for m in members.values())
+    same = dict(folds=one.folds if shared else None, clusters=one.groups)
     scores = ensemble_scores(oof, one.y, one.classes, train_y=one.y, **same)
     return SketchEnsemble(members, fit_combiner(how, oof, one.y), scores, added(oof, one.y, how, **same))
 
-# %% ../nbs/33_sketch.ipynb #00000042
+# %% ../nbs/33_sketch.ipynb #0000004e
 _TAKEN = {*COMBINERS, 'oracle', 'most_frequent', 'base_rate', 'chance'}
 
 def _check_members(members):
     "Refuse members that cannot be trained, filed and scored under their names"
-    if not isinstance(members, dict) or not all(isinstance(own, dict) for own in members.values()): raise FabricError(f"members are {repr(members)[:100]}; give a dict: name -> dict of what fit_folds is told")
+    if not isinstance(members, dict) or not all(isinstance(own, dict) for own in members.values()):
+        raise FabricError(f"members are {repr(members)[:100]}; give a dict: name -> dict of what fit_folds is told")
     if len(members) < 2: raise FabricError(f"{len(members)} member is no ensemble; give at least two, each with a name of its own")
     bad = [n for n in members if not isinstance(n, str) or _no_folder(n) or n[:1] == '.' or len(n) > 100 or n in _TAKEN or Path(n).suffix in ('.csv', '.png')]
     if bad: raise FabricError(f"{_few(map(repr, bad), 5)}: no name for a member; give one that can be a folder on every system, other than {_few(sorted(_TAKEN))}")
     if len({n.casefold() for n in members}) < len(members): raise FabricError(f"{_few(members)}: two names are one folder on systems that do not tell capitals apart; rename one")
-    if twice := {k for own in members.values() for k in own} & {'table', 'folder'}: raise FabricError(f"a member is told its {twice.pop()}, which all share; leave it out")
+    twice = {k for own in members.values() for k in own} & {'table', 'folder'}
+    if twice: raise FabricError(f"a member is told its {twice.pop()}, which all share; leave it out")
 
 def _check_tables(table, test):
     "Refuse rows that could not be written at the end"
     _no_row_twice('the table of drawings', _train_rows(table))
     if test is None: return
-    if not isinstance(test, pd.DataFrame) or 'image' not in test: raise FabricError(f"test is {type(test).__name__} without a column 'image'; give what read_test reads")
-    _no_row_twice('the test table', own := _own(test))
-    if taken := {*own} & {f'p_{c}' for c in table.classes}: raise FabricError(f"test has a column {taken.pop()!r}, as the chance of a class is called; rename it")
+    if not isinstance(test, pd.DataFrame) or 'image' not in test:
+        raise FabricError(f"test is {type(test).__name__} without a column 'image'; give what read_test reads")
+    own = _own(test)
+    _no_row_twice('the test table', own)
+    taken = {*own} & {f'p_{c}' for c in table.classes}
+    if taken: raise FabricError(f"test has a column {taken.pop()!r}, as the chance of a class is called; rename it")
 
-# %% ../nbs/33_sketch.ipynb #00000043
+# %% ../nbs/33_sketch.ipynb #0000004f
 def sketch_ensemble(
     table:ClassTable, # From `read_sketches`; or what it reads
     members:dict, # Name -> what `fit_folds` is told of this one, such as dict(arch='resnet10t', recipe='scratch')
-    folder:str|Path, # Models, predictions, scores and pictures
+    folder:str|Path, # Models, predictions, scores and figures
     test:pd.DataFrame=None, # From `read_test`; predicted if given
     how:str='mean', # A name of `COMBINERS`
     tta:bool=False, # Ask about the mirror images of the test drawings too?

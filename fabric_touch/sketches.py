@@ -64,7 +64,8 @@ def _waves(rng, size, detail):
 
 def _proportions(rng):
     "Width, length, taper, waist, tilt and place"
-    (wide, long), waist, taper, tilt, at = rng.uniform([.7, .75], [1.15, 1.05]), rng.uniform(.8, 1.25), rng.normal(0, .2), rng.normal(0, .1), .5 + rng.normal(0, .03, 2)
+    (wide, long), waist = rng.uniform([.7, .75], [1.15, 1.05]), rng.uniform(.8, 1.25)
+    taper, tilt, at = rng.normal(0, .2), rng.normal(0, .1), .5 + rng.normal(0, .03, 2)
     turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
     def place(p):
         y = np.clip(p[:, 1], 0, 1)**waist - .5
@@ -96,7 +97,8 @@ def draw_sketch(
     seed=0, # A whole number from 0, or several
 )->Image.Image: # Grey ('L'), dark on white
     "Draw a garment, another one for each seed"
-    pattern, side, rng = pick(GARMENTS, kind, 'kind of garment'), 3*_whole('size', size, 32, 1024), np.random.default_rng([_whole('seed', s, 0) for s in np.atleast_1d(seed)])
+    pattern, side = pick(GARMENTS, kind, 'kind of garment'), 3*_whole('size', size, 32, 1024)
+    rng = np.random.default_rng([_whole('seed', s, 0) for s in np.atleast_1d(seed)])
     place, warp, rounds, pen = _proportions(rng), _waves(rng, .025, 4), int(rng.integers(0, 4)), dict(ink=int(rng.integers(0, 90)), width=rng.uniform(.008, .03))
     outline, *details = [warp(place(_smooth(s, rounds))) for s in _strokes(pattern, rng)]
     img = Image.new('L', (side, side), 255)
@@ -167,7 +169,8 @@ def _source(source, name, need):
     elif not isinstance(source, (str, Path)) or not str(source): raise FabricError(f"{source!r} is no table; give the data's folder, a CSV or a DataFrame")
     else:
         path = Path(source)/name if os.path.isdir(source) else Path(source)
-        if not os.path.isfile(path): raise FabricError(f"{path}: no such file; give the folder that holds {name}, a CSV, a DataFrame{', or a folder of class folders' if name == 'train.csv' else ''}")
+        more = ', or a folder of class folders' if name == 'train.csv' else ''
+        if not os.path.isfile(path): raise FabricError(f'{path}: no such file; give the folder that holds {name}, a CSV, a DataFrame{more}')
         d, root = _read_csv(path), path.parent
     for c in need:
         if list(d.columns).count(c) != 1: raise FabricError(f"the table has no single column {c!r}; it has: {_few(d.columns)}; rename one, or say which it is with image= or label=")
@@ -183,13 +186,17 @@ def _check_paths(paths, labels=None):
     "Refuse empty paths, those that lead elsewhere, and those that stand twice"
     for bad,what in ((lambda p: not p.strip(), 'no path'), (_leaves, 'a path that leads out of its folder')):
         rows = [i for i,p in enumerate(paths, 1) if bad(p)]
-        if rows: raise FabricError(f"{len(rows)} rows have {what}: row {_few(rows, 5)}, the first is {paths[rows[0]-1][:200]!r}; give paths such as 'dress/0001.png', and root= if they start from elsewhere")
+        if not rows: continue
+        found = f'{len(rows)} rows have {what}: row {_few(rows, 5)}, the first is {paths[rows[0]-1][:200]!r}'
+        raise FabricError(f"{found}; give paths such as 'dress/0001.png', and root= if they start from elsewhere")
     first, twice = {}, []
     for i,p in enumerate(map(posixpath.normpath, paths)):
         if first.setdefault(p, i) != i: twice.append((first[p], i))
-    told = [f"rows {i+1} and {j+1} are both {paths[j]!r}" + ('' if labels is None else f" ({labels[i]})" if labels[i] == labels[j] else f" ({labels[i]} and {labels[j]})") for i,j in twice]
+    said = lambda i, j: '' if labels is None else f' ({labels[i]})' if labels[i] == labels[j] else f' ({labels[i]} and {labels[j]})'
+    told = [f'rows {i+1} and {j+1} are both {paths[j]!r}{said(i, j)}' for i,j in twice]
     if told: raise FabricError(f"{len(told)} rows stand there twice: {'; '.join(told[:5])}{'; …' if len(told) > 5 else ''}; keep one of each")
 
+# %% ../nbs/05h_sketches.ipynb #00000018
 def _find(paths, root, part):
     "The folder that all paths start from, or which files are missing"
     roots, missing = (Path(root), Path(root)/part), []
@@ -198,9 +205,10 @@ def _find(paths, root, part):
         if not missing[-1]: return r
     lost = min(missing, key=len)
     slashes = r' (is the \ meant as /?)' if any('\\' in p for p in lost) else ''
-    raise FabricError(f"{len(lost):,} of {len(paths):,} drawings are missing: {_few(map(repr, lost), 5)}{slashes}; looked in {roots[0]} and in {roots[1]}; add the files, take the rows out, or give root=")
+    found = f'{len(lost):,} of {len(paths):,} drawings are missing: {_few(map(repr, lost), 5)}{slashes}'
+    raise FabricError(f'{found}; looked in {roots[0]} and in {roots[1]}; add the files, take the rows out, or give root=')
 
-# %% ../nbs/05h_sketches.ipynb #00000019
+# %% ../nbs/05h_sketches.ipynb #0000001a
 def read_sketches(
     source:str|Path|pd.DataFrame, # The data's folder, a CSV, a table, or a folder of class folders
     root:str|Path=None, # Folder that the paths start from, or whose train/ they do; the CSV's own if not given
@@ -224,7 +232,7 @@ def _is_class_folder(source):
 
 def _with_paths(table, folder): return replace(table, items=table.items.assign(image_path=[Path(p).relative_to(folder).as_posix() for p in table.items.image]))
 
-# %% ../nbs/05h_sketches.ipynb #0000001e
+# %% ../nbs/05h_sketches.ipynb #00000020
 def read_test(
     source:str|Path|pd.DataFrame, # The data's folder, a CSV or a table
     root:str|Path=None, # Folder that the paths start from, or whose test/ they do; the CSV's own if not given
@@ -237,7 +245,7 @@ def read_test(
     root = _find(list(d[image]), own if root is None else root, 'test')
     return d.assign(image=[str(root/p) for p in d[image]])
 
-# %% ../nbs/05h_sketches.ipynb #00000022
+# %% ../nbs/05h_sketches.ipynb #00000024
 def _look(path):
     "The prepared drawing, or what is wrong with it"
     from fabric_touch.data import load_photo
@@ -263,7 +271,7 @@ def look_table(
     left = pd.concat([table.left_out, pd.DataFrame(bad, columns=['file', 'why'], dtype=object)], ignore_index=True)
     return replace(table.take(rows), left_out=left), np.concatenate(looks), alike(np.concatenate(looks), mirror=mirror)
 
-# %% ../nbs/05h_sketches.ipynb #00000025
+# %% ../nbs/05h_sketches.ipynb #00000027
 def plot_copies(
     table:ClassTable, # Drawings
     groups, # Group of each, as `look_table` or `alike` give them
@@ -273,7 +281,8 @@ def plot_copies(
     "Pairs of near-duplicates beside each other: a matplotlib figure"
     from fabric_touch.data import load_photo
     by = table.items.assign(group=_groups(table, groups)).groupby('group', sort=False)
-    pairs = sorted((d.head(2) if d.label.nunique() == 1 else d.drop_duplicates('label').head(2) for _,d in by if len(d) > 1), key=lambda d: d.label.nunique() == 1)[:_whole('n', n, 1)]
+    pairs = [d.head(2) if d.label.nunique() == 1 else d.drop_duplicates('label').head(2) for _,d in by if len(d) > 1]
+    pairs = sorted(pairs, key=lambda d: d.label.nunique() == 1)[:_whole('n', n, 1)]
     if not pairs: raise FabricError(f"no near-duplicates among {len(table):,} drawings, so there is nothing to show")
     d = pd.concat(pairs)
     return plot_swatches([load_photo(p) for p in d.image], [f'{l}\n{Path(p).name[-24:]}' for l,p in zip(d.label, d.image)], ncols=2*_whole('ncols', ncols, 1))
@@ -284,17 +293,19 @@ def _groups(table, groups):
     if g.shape != (len(table),): raise FabricError(f"groups have shape {g.shape} for {len(table):,} drawings; give the group of each row, of this table")
     return pd.factorize(g)[0]
 
-# %% ../nbs/05h_sketches.ipynb #0000002a
+# %% ../nbs/05h_sketches.ipynb #0000002c
 def _enough(table, groups, n_folds):
     "Has every class something for every fold?"
     n_folds = _whole('n_folds', n_folds, 2)
     if len(table) < n_folds: raise FabricError(f"{len(table)} drawings for {n_folds} folds; give more drawings or a smaller n_folds")
-    d = pd.DataFrame(dict(y=pd.Categorical(table.items.label, table.classes), g=groups)).groupby('y', observed=False).g.agg([('drawings', 'size'), ('alone', 'nunique')])
-    short, least = [f'{c} {n}' + (f' ({k} without copies)' if k < n else '') for c,n,k in d.itertuples() if k < n_folds], d.alone.min()
-    if short: raise FabricError(f"classes with fewer drawings than {n_folds} folds: {_few(short)}; add drawings, leave these classes out{f', or give n_folds={least}' if least > 1 else ''}")
+    by = pd.DataFrame(dict(y=pd.Categorical(table.items.label, table.classes), g=groups)).groupby('y', observed=False)
+    d = by.g.agg([('drawings', 'size'), ('alone', 'nunique')])
+    short = [f'{c} {n}' + (f' ({k} without copies)' if k < n else '') for c,n,k in d.itertuples() if k < n_folds]
+    fewer = f', or give n_folds={d.alone.min()}' if d.alone.min() > 1 else ''
+    if short: raise FabricError(f'classes with fewer drawings than {n_folds} folds: {_few(short)}; add drawings, leave these classes out{fewer}')
     return d
 
-# %% ../nbs/05h_sketches.ipynb #0000002b
+# %% ../nbs/05h_sketches.ipynb #0000002d
 @dataclass(repr=False, eq=False)
 class SketchReport:
     "What is to be known of drawings before anything is trained"
@@ -312,7 +323,7 @@ class SketchReport:
         if len(left): lines += [f'{len(left):,} file{"s"*(len(left) > 1)} left out: ' + '; '.join(why.replace(f, Path(f).name) for f,why in left.head(5).itertuples(index=False)) + ('; …' if len(left) > 5 else '')]
         return '\n'.join(lines)
 
-# %% ../nbs/05h_sketches.ipynb #0000002c
+# %% ../nbs/05h_sketches.ipynb #0000002e
 def check_sketches(
     table:ClassTable, # Drawings
     n_folds:int=5, # That they shall be cut into
@@ -325,7 +336,7 @@ def check_sketches(
     mirrored = None if looks is None else len({*zip(groups, _groups(table, alike(looks)))}) - len(np.unique(groups))
     return SketchReport(table, groups, _enough(table, groups, n_folds), mirrored)
 
-# %% ../nbs/05h_sketches.ipynb #00000030
+# %% ../nbs/05h_sketches.ipynb #00000032
 def sketch_folds(
     table:ClassTable, # Drawings
     groups=None, # Group of each, as `look_table` or `alike` give them; each for itself if not given
@@ -339,5 +350,6 @@ def sketch_folds(
     folds = list(kind(n_folds, shuffle=True, random_state=_whole('seed', seed, 0, 2**32 - 1)).split(y, y, own))
     for i,(train, valid) in enumerate(folds, 1):
         lost = [c for c,n in table.take(train).counts().items() if not n]
-        if lost or not len(valid): raise FabricError(f"fold {i} of {n_folds} has {f'nothing to learn {_few(lost)} from' if lost else 'nothing to judge by'}, since copies stay together; give a smaller n_folds or another seed")
+        lacks = f'nothing to learn {_few(lost)} from' if lost else 'nothing to judge by'
+        if lost or not len(valid): raise FabricError(f'fold {i} of {n_folds} has {lacks}, since copies stay together; give a smaller n_folds or another seed')
     return folds

@@ -36,7 +36,8 @@ def _multi_step(opt, n, milestones=None, gamma=.1): return lr_scheduler.MultiSte
 def _linear_fall(opt, n): return lr_scheduler.LambdaLR(opt, lambda step: 1 - step/n)
 def _cosine_fall(opt, n, num_cycles=.5): return lr_scheduler.LambdaLR(opt, lambda step: max(0., .5*(1 + math.cos(2*math.pi*num_cycles*step/n))))
 
-RATES = dict(none=_none, LambdaLR=_lambda, CosineAnnealingLR=_cosine, ExponentialLR=_exponential, StepLR=_step, MultiStepLR=_multi_step, LinearWarmup=_linear_fall, CosineWarmup=_cosine_fall)
+RATES = dict(none=_none, LambdaLR=_lambda, CosineAnnealingLR=_cosine, ExponentialLR=_exponential, StepLR=_step, MultiStepLR=_multi_step,
+             LinearWarmup=_linear_fall, CosineWarmup=_cosine_fall)
 _CLIMBS = ('LinearWarmup', 'CosineWarmup')
 
 def _schedule(name, settings):
@@ -71,7 +72,8 @@ def rates(
     return res
 
 # %% ../nbs/08a_steps.ipynb #0000000e
-OPTIMIZERS = dict(Adam=partial(Adam, decouple_wd=False, mom=.9, sqr_mom=.999, eps=1e-8), AdamW=partial(Adam, decouple_wd=True, mom=.9, sqr_mom=.999, eps=1e-8))
+_BETAS = dict(mom=.9, sqr_mom=.999, eps=1e-8)
+OPTIMIZERS = dict(Adam=partial(Adam, decouple_wd=False, **_BETAS), AdamW=partial(Adam, decouple_wd=True, **_BETAS))
 
 # %% ../nbs/08a_steps.ipynb #00000011
 @dataclass
@@ -91,11 +93,13 @@ class Run:
     weight_decay:float=.01 # Pull of the weights towards 0
     schedule_args:dict=field(default_factory=dict) # Settings of the schedule, such as gamma
     def __post_init__(self):
-        for k,least in dict(batch_size=1, accumulation_steps=1, num_epochs=1, num_steps=1, warmup_steps=0, save_interval=1, seed=0).items(): self._check(k, Integral, least, 'a whole number, at least')
+        whole = dict(batch_size=1, accumulation_steps=1, num_epochs=1, num_steps=1, warmup_steps=0, save_interval=1, seed=0)
+        for k,least in whole.items(): self._check(k, Integral, least, 'a whole number, at least')
         for k,least in dict(lr=1e-30, grad_clip=1e-30, weight_decay=0).items(): self._check(k, Real, least, 'a number above' if least else 'a number, at least')
         pick(OPTIMIZERS, self.optimizer, 'optimiser'); _schedule(self.lr_scheduler, self.schedule_args)
         if (self.num_epochs is None) == (self.num_steps is None): raise FabricError(f"num_epochs is {self.num_epochs} and num_steps is {self.num_steps}; give exactly one of the two")
-        if self.num_steps is not None and (self.warmup_steps or 0) >= self.num_steps: raise FabricError(f"warmup_steps is {self.warmup_steps} of {self.num_steps} steps; give fewer than there are")
+        if self.num_steps is not None and (self.warmup_steps or 0) >= self.num_steps:
+            raise FabricError(f'warmup_steps is {self.warmup_steps} of {self.num_steps} steps; give fewer than there are')
 
 # %% ../nbs/08a_steps.ipynb #00000012
 @patch
@@ -119,7 +123,8 @@ def schedule(self:Run, n_batches): return rates(self.lr_scheduler, self.lr, self
 class StepDL(DataLoader):
     "Batches whose order follows from the seed and the epoch, from any batch on, whole or one process's share"
     def __init__(self, dataset, bs=64, seed=999, shuffle=True, **kwargs):
-        if bad := [k for k in ('drop_last', 'persistent_workers') if kwargs.pop(k, False)]: raise FabricError(f"StepDL knows no {bad[0]}: every row is seen once in an epoch, by workers that know which epoch it is; leave it out")
+        if bad := [k for k in ('drop_last', 'persistent_workers') if kwargs.pop(k, False)]:
+            raise FabricError(f'StepDL knows no {bad[0]}: every row is seen once in an epoch, by workers that know which epoch it is; leave it out')
         super().__init__(dataset, bs=bs, shuffle=shuffle, **kwargs)
         if not self.n: raise FabricError("StepDL was given no rows; give a dataset with a length of at least 1")
         self.seed, self.rank, self.world = seed, 0, 1
@@ -274,7 +279,7 @@ class KeepSteps(KeepState):
     def after_step(self): self.stepped, self.sums = True, self.sums + self.accumulate.sums
     def after_train(self): self.dice = _dice(self.dls)
 
-# %% ../nbs/08a_steps.ipynb #00000025
+# %% ../nbs/08a_steps.ipynb #00000026
 @patch
 def after_batch(self:KeepSteps):
     if self.within or self.training and not self.stepped: return             # in a validation within an epoch; in the midst of a step
@@ -301,7 +306,7 @@ def after_epoch(self:KeepSteps):
     self._row()
     if self._asked(): raise KeyboardInterrupt
 
-# %% ../nbs/08a_steps.ipynb #00000026
+# %% ../nbs/08a_steps.ipynb #00000028
 @patch
 def _over(self:KeepSteps): return self.step_rates.done >= len(self.step_rates.rates)
 
@@ -326,7 +331,7 @@ def _validate(self:KeepSteps):
     if bar: bar.pbar = pbar
     learn.model.train()
 
-# %% ../nbs/08a_steps.ipynb #00000027
+# %% ../nbs/08a_steps.ipynb #0000002a
 @patch
 def _train_loss(self:KeepSteps):
     loss, n, *_ = self.sums.tolist()
@@ -349,10 +354,11 @@ def _row(self:KeepSteps):
 @patch
 def _tell(self:KeepSteps, facts):
     done, epoch, now, (then, before) = self.step_rates.done, self.place[0] + self.place[1]/len(self.dls.train), time.time(), self.told
-    self.say(f'step {done} of {len(self.step_rates.rates)}, epoch {epoch:.2f}:', ', '.join(f'{k} {v:.4g}' for k,v in facts.items()) + f', {(done-before)/max(now-then, 1e-9):.3g} steps/s')
+    told = [*(f'{k} {v:.4g}' for k,v in facts.items()), f'{(done-before)/max(now-then, 1e-9):.3g} steps/s']
+    self.say(f'step {done} of {len(self.step_rates.rates)}, epoch {epoch:.2f}:', ', '.join(told))
     self.told = (now, done)
 
-# %% ../nbs/08a_steps.ipynb #00000029
+# %% ../nbs/08a_steps.ipynb #0000002c
 def _dice(dls):
     "What this process draws from, as bytes"
     s = _random_states(dls)
@@ -378,10 +384,11 @@ def _bits(rows): return torch.tensor([[float('nan') if v is None else float(v) f
 
 def _unbits(t): return t.view(torch.float64).tolist()
 
-# %% ../nbs/08a_steps.ipynb #0000002a
+# %% ../nbs/08a_steps.ipynb #0000002d
 @patch
 def _run(self:KeepSteps):
-    settings = {k: getattr(v, '__qualname__', v) for k,v in asdict(self.plan).items()} | dict(schedule_args={k: getattr(v, '__qualname__', v) for k,v in self.plan.schedule_args.items()})
+    named = lambda d: {k: getattr(v, '__qualname__', v) for k,v in d.items()}            # a function by its name
+    settings = named(asdict(self.plan)) | dict(schedule_args=named(self.plan.schedule_args))
     return settings | dict(rows=self.dls.train.n, processes=_world(), metrics=self._names())
 
 @patch
@@ -401,13 +408,15 @@ def _write(self:KeepSteps, dice=None):
         with whole_file(self.folder.parent/'history.csv') as tmp: pd.DataFrame(self.history).to_csv(tmp, index=False)
     if _world() > 1: dist.barrier()
 
-# %% ../nbs/08a_steps.ipynb #0000002b
+# %% ../nbs/08a_steps.ipynb #0000002e
 @patch
 def _state(self:KeepSteps):
     rec, weights, cbs = self.recorder, get_model(self.model).state_dict(), self.learn.cbs
-    return dict(done=self.step_rates.done, place=self.place, best=self.best, sums=[] if isinstance(self.sums, int) else self.sums.tolist(), rows=_bits([r.values() for r in self.history]),
-        model={k: v for k,v in weights.items() if k in self.moving}, opt=self.opt.state_dict(), grads={n: 0 for n,p in self.model.named_parameters() if p.grad is not None},    # at the end of a step they are zero
-        recorder=dict(values=_bits(rec.values), iters=rec.iters, lrs=torch.tensor(rec.lrs, dtype=torch.float64), losses=torch.stack(rec.losses), smooth=[rec.smooth_loss.count, rec.smooth_loss.val], train_iter=self.train_iter),
+    record = dict(values=_bits(rec.values), iters=rec.iters, lrs=torch.tensor(rec.lrs, dtype=torch.float64), losses=torch.stack(rec.losses),
+                  smooth=[rec.smooth_loss.count, rec.smooth_loss.val], train_iter=self.train_iter)
+    return dict(done=self.step_rates.done, place=self.place, best=self.best, sums=[] if isinstance(self.sums, int) else self.sums.tolist(),
+        rows=_bits([r.values() for r in self.history]), model={k: v for k,v in weights.items() if k in self.moving}, opt=self.opt.state_dict(),
+        grads={n: 0 for n,p in self.model.named_parameters() if p.grad is not None}, recorder=record,    # gradients are zero at the end of a step
         callbacks={cb.name: cb.state_dict() for cb in cbs if hasattr(type(cb), 'state_dict')}, counts={cb.name: cb.count for cb in cbs if 'count' in vars(cb)})
 
 @patch
@@ -420,11 +429,13 @@ def _read(self:KeepSteps):
         card = read_card(self.folder, kind='steps', run=self._run())
         found = _unpack(card['state'], read_weights(self.folder, card), 'state')
         epoch, batch = found['place']
-        if not (0 <= epoch <= self.n_epoch and 0 <= batch <= len(self.dls.train) and 0 < found['done'] <= len(self.step_rates.rates)): raise ValueError(f"it stands at step {found['done']}, batch {batch} of epoch {epoch}")
+        within = 0 <= epoch <= self.n_epoch and 0 <= batch <= len(self.dls.train) and 0 < found['done'] <= len(self.step_rates.rates)
+        if not within: raise ValueError(f"it stands at step {found['done']}, batch {batch} of epoch {epoch}")
         return found
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e: self._refuse(e if isinstance(e, CheckpointError) else f"not a state of training ({type(e).__name__}: {e})", e)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        self._refuse(e if isinstance(e, CheckpointError) else f'not a state of training ({type(e).__name__}: {e})', e)
 
-# %% ../nbs/08a_steps.ipynb #0000002c
+# %% ../nbs/08a_steps.ipynb #00000030
 @patch
 def _restore(self:KeepSteps):
     s, self.found = self.found, None
@@ -437,6 +448,7 @@ def _restore(self:KeepSteps):
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, RuntimeError, OverflowError) as e:
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of this run ({type(e).__name__}: {e})", e)
 
+# %% ../nbs/08a_steps.ipynb #00000031
 @patch
 def _restore_record(self:KeepSteps, s):
     "The place in the run and what was told of it"
@@ -444,18 +456,20 @@ def _restore_record(self:KeepSteps, s):
     self.step_rates.done, self.place, self.best = s['done'], tuple(s['place']), s['best']
     self.history = [dict(zip(columns, [int(r[0]), *r[1:]], strict=True)) for r in _unbits(s['rows'])]
     self.sums = _wide(*s['sums'], like=self.opt.all_params()[0][0]) if s['sums'] else 0
-    rec.values, rec.iters, rec.lrs, rec.losses, self.learn.train_iter = [L(r) for r in _unbits(rest['values'])], rest['iters'], rest['lrs'].tolist(), list(rest['losses']), rest['train_iter']
+    rec.values, rec.iters, rec.lrs = [L(r) for r in _unbits(rest['values'])], rest['iters'], rest['lrs'].tolist()
+    rec.losses, self.learn.train_iter = list(rest['losses']), rest['train_iter']
     rec.smooth_loss.count, rec.smooth_loss.val = rest['smooth']
     for cb in self.learn.cbs:
         if cb.name in s['callbacks']: cb.load_state_dict(s['callbacks'][cb.name])
         if cb.name in s['counts']: cb.count = s['counts'][cb.name]
     self.say(f"going on after step {s['done']}, epoch {self.place[0] + self.place[1]/len(self.dls.train):.2f}")
 
-# %% ../nbs/08a_steps.ipynb #0000002e
+# %% ../nbs/08a_steps.ipynb #00000033
 def _precision(learn):
     "Callbacks that make a GPU compute in bfloat16"
     there = learn._grab_cbs(MixedPrecision)
-    if any(cb.amp_mode == AMPMode.FP16 for cb in there): raise FabricError("the Learner computes in fp16, which overflows in large networks; leave to_fp16() out, bfloat16 is used on a GPU")
+    if any(cb.amp_mode == AMPMode.FP16 for cb in there):
+        raise FabricError('the Learner computes in fp16, which overflows in large networks; leave to_fp16() out, bfloat16 is used on a GPU')
     device = getattr(learn.dls, 'device', None) or next(learn.model.parameters()).device
     return [MixedPrecision(amp_mode=AMPMode.BF16)] if device.type == 'cuda' and not there else []
 
@@ -472,7 +486,7 @@ def _hold_back(keep):
     finally: signal.signal(signal.SIGINT, old)
     if keep.halt: raise KeyboardInterrupt
 
-# %% ../nbs/08a_steps.ipynb #0000002f
+# %% ../nbs/08a_steps.ipynb #00000034
 def _claim(folder, resume):
     "Refuse a folder that holds a run, unless it is to go on; clear away what a killed process left half written"
     folder = Path(folder)
@@ -487,7 +501,7 @@ def _check_loader(dl, run):
     for k,there,here in (('batch_size', dl.bs, run.batch_size), ('seed', dl.seed, run.seed)):
         if there != here: raise FabricError(f"{k} is {there} in the DataLoader and {here} in the run; make the DataLoaders by step_dls with the same run")
 
-# %% ../nbs/08a_steps.ipynb #00000030
+# %% ../nbs/08a_steps.ipynb #00000035
 def fit_steps(
     learn:Learner, # Its `dls` from `step_dls`
     run:Run, # The settings

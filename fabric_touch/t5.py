@@ -23,7 +23,8 @@ def t5_transformer(
     "A T5 from scratch"
     t5 = need('transformers', 'multimodal')
     sizes = dict(d_model=1024, d_kv=64, d_ff=4096, num_layers=24, num_heads=16) | sizes
-    if other := sizes.keys() - t5.T5Config().to_dict().keys() | {'vocab_size'} & sizes.keys(): raise FabricError(f"T5 has no setting {', '.join(sorted(other))}; give some of: d_model, d_kv, d_ff, num_layers, num_decoder_layers, num_heads, dropout_rate")
+    if other := sizes.keys() - t5.T5Config().to_dict().keys() | {'vocab_size'} & sizes.keys():
+        raise FabricError(f"T5 has no setting {', '.join(sorted(other))}; give some of: d_model, d_kv, d_ff, num_layers, num_decoder_layers, num_heads, dropout_rate")
     return t5.T5ForConditionalGeneration(t5.T5Config(vocab_size=n_vocab, pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=PAD, **sizes))
 
 PAD, EOS = 0, 1    # as in every T5; a target begins after PAD and ends with EOS
@@ -68,7 +69,8 @@ def _cells(self:MultimodalT5, image):
         if self.image_model is None: raise FabricError("this model has no image model; give the cells of the photos, (b, n_cells, width)")
         image = image.float()/255 if image.dtype == torch.uint8 else image
         with torch.set_grad_enabled(torch.is_grad_enabled() and 'image' not in self._frozen): image = self.image_model(image)
-    if image.ndim != 3 or image.shape[-1] != self.image_width: raise FabricError(f"the image has shape {tuple(image.shape)}; give photos (b, 3, size, size), or cells (b, n_cells, {self.image_width})")
+    if image.ndim != 3 or image.shape[-1] != self.image_width:
+        raise FabricError(f'the image has shape {tuple(image.shape)}; give photos (b, 3, size, size), or cells (b, n_cells, {self.image_width})')
     return self.image_ffn(image)
 
 def _real(mask): return None if mask.all() else mask.long()      # as transformers takes it
@@ -100,7 +102,8 @@ def encode(self:MultimodalT5, image, source, mask):
 @patch
 def _decode(self:MultimodalT5, read, mask, target_in):
     "(b, t, d_model) after what the encoder has read (b, n, d_model)"
-    return self.transformer.decoder(input_ids=target_in, encoder_hidden_states=read, encoder_attention_mask=_real(mask), use_cache=False).last_hidden_state
+    read = dict(encoder_hidden_states=read, encoder_attention_mask=_real(mask))
+    return self.transformer.decoder(input_ids=target_in, use_cache=False, **read).last_hidden_state
 
 @patch
 def _scores(self:MultimodalT5, x, ids=None):
@@ -127,7 +130,7 @@ def shifted(
     "The target as the decoder reads it"
     return F.pad(target[:, :-1], (1, 0), value=PAD)
 
-# %% ../nbs/15_t5.ipynb #00000018
+# %% ../nbs/15_t5.ipynb #00000019
 IGNORED = -100
 
 def _focal(logits, y, gamma):
@@ -152,18 +155,19 @@ def labels_of(
     "The target as the loss takes it"
     return target.masked_fill(target == PAD if counted is None else ~counted, IGNORED)
 
-# %% ../nbs/15_t5.ipynb #0000001c
+# %% ../nbs/15_t5.ipynb #0000001e
 @patch
 def _generate(self:MultimodalT5, x, mask, settings):
     "transformers' generate, its refusals told as ours"
     for k in ('num_beams', 'max_new_tokens', 'num_return_sequences'):
         if k in settings and (type(settings[k]) is not int or settings[k] < 1): raise FabricError(f"{k} is {settings[k]!r}; give a whole number, at least 1")
     if settings.get('return_dict_in_generate'): raise FabricError("return_dict_in_generate is True; texts alone are given here, so leave it out")
-    if settings.get('num_return_sequences', 1) > 1: raise FabricError(f"num_return_sequences is {settings['num_return_sequences']}; one text is written for each photo, so give the photos several times, or another seed")
+    if (n := settings.get('num_return_sequences', 1)) > 1:
+        raise FabricError(f'num_return_sequences is {n}; one text is written for each photo, so give the photos several times, or another seed')
     try: return self.transformer.generate(inputs_embeds=x, attention_mask=mask.long(), **settings)
     except (ValueError, TypeError) as e: raise FabricError(f"a text cannot be written with {', '.join(map(str, settings))}: {' '.join(str(e).split())[:300]}") from e
 
-# %% ../nbs/15_t5.ipynb #0000001d
+# %% ../nbs/15_t5.ipynb #0000001f
 @patch
 def write(self:MultimodalT5,
     image, # As in `joined`
@@ -180,13 +184,14 @@ def write(self:MultimodalT5,
     ends = ids == EOS
     return ids.masked_fill(ends.cumsum(1) > ends.long(), PAD)          # beams fill up with EOS
 
-# %% ../nbs/15_t5.ipynb #00000022
+# %% ../nbs/15_t5.ipynb #00000025
 class LabelTree:
     "Where the token rows of labels part"
     def __init__(self, rows):
         rows = [tuple(r) for r in rows]
         if len({*rows}) < len(rows) or len(rows) < 2: raise FabricError(f"{len(rows)} rows, {len({*rows})} of them different; give the ids of at least two labels, none twice")
-        if bad := [r for r in rows if EOS not in r or r.index(EOS) != len(r)-1]: raise FabricError(f"the row {bad[0]} does not end with {EOS}, the end of a text; give rows as Tokens.ids gives them")
+        if bad := [r for r in rows if EOS not in r or r.index(EOS) != len(r)-1]:
+            raise FabricError(f'the row {bad[0]} does not end with {EOS}, the end of a text; give rows as Tokens.ids gives them')
         ways = {}
         for r in rows:
             for i,t in enumerate(r): ways.setdefault(r[:i], {}).setdefault(t)
@@ -201,7 +206,7 @@ class LabelTree:
         own = [k for k,r in enumerate(self.rows) if r[:len(fork)] == fork]
         return own, [self.ways[fork].index(self.rows[k][len(fork)]) for k in own]
 
-# %% ../nbs/15_t5.ipynb #00000023
+# %% ../nbs/15_t5.ipynb #00000026
 def _fork_scores(model, read, mask, tree, n_rows):
     "fork -> scores (b, ways) of the ids that may follow there"
     res, device = {}, read.device
@@ -214,7 +219,7 @@ def _fork_scores(model, read, mask, tree, n_rows):
             if start <= k < start+r: res[p] = model._scores(x[:, k-start, i], torch.tensor(tree.ways[p], device=device)).float()
     return res
 
-# %% ../nbs/15_t5.ipynb #00000024
+# %% ../nbs/15_t5.ipynb #00000027
 @patch
 def label_probs(self:MultimodalT5,
     image, # As in `joined`

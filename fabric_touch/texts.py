@@ -36,9 +36,11 @@ def _texts(texts, what='predictions'):
 
 def _sets(references, n=None, what='references'):
     "A list of texts for each photo, checked"
-    if isinstance(references, (str, bytes)) or not hasattr(references, '__iter__'): raise FabricError(f'{what} are {repr(references)[:60]}; give a text, or a list of them, for each photo')
+    if isinstance(references, (str, bytes)) or not hasattr(references, '__iter__'):
+        raise FabricError(f'{what} are {repr(references)[:60]}; give a text, or a list of them, for each photo')
     sets = [[r] if isinstance(r, str) else r for r in references]
-    if len(sets) != (n or max(1, len(sets))): raise FabricError(f'{n or "no"} predictions for {len(sets)} photos with {what}; give one text per photo' if n else f'{what} are empty; give those of one photo at least')
+    if n and len(sets) != n: raise FabricError(f'{n} predictions for {len(sets)} photos with {what}; give one text per photo')
+    if not sets: raise FabricError(f'{what} are empty; give those of one photo at least')
     for i, s in enumerate(sets):
         if not hasattr(s, '__iter__') or not len(s := list(s)): raise FabricError(f'photo number {i} has no text among the {what}; give it one, or leave the photo out')
         sets[i] = _texts(s, f'{what} of photo number {i}')
@@ -181,7 +183,8 @@ def human_scores(
 )->pd.DataFrame: # model, metric, value, lo, hi, n
     "What people reach when each is scored against the others"
     sets = _sets(references)
-    if alone := [i for i, s in enumerate(sets) if len(s) < 2]: raise FabricError(f'{len(alone)} of {len(sets)} photos have a single reference, the first is number {alone[0]}; people can be compared where there are two')
+    if alone := [i for i, s in enumerate(sets) if len(s) < 2]:
+        raise FabricError(f'{len(alone)} of {len(sets)} photos have a single reference, the first is number {alone[0]}; people can be compared where there are two')
     return _table({'all': dict(human=_human_draws(sets, _photos_drawn(sets, **kwargs)))}, {'all': dict(n=len(sets))}, None).drop(columns='group')
 
 # %% ../nbs/05o_texts.ipynb #0000001e
@@ -264,7 +267,8 @@ def plot_captions(
     "Photos with what was written above them and people's words below"
     photos, models = list(photos), {k: _texts(p) for k, p in (preds if isinstance(preds, dict) else {'': preds}).items()}
     sets = [()]*len(photos) if references is None else _sets(references)
-    if {len(photos)} != {len(sets), *map(len, models.values())}: raise FabricError(f'{len(photos)} photos, {len(sets)} with references, and {[len(p) for p in models.values()]} texts; give one text for each photo')
+    if {len(photos)} != {len(sets), *map(len, models.values())}:
+        raise FabricError(f'{len(photos)} photos, {len(sets)} with references, and {[len(p) for p in models.values()]} texts; give one text for each photo')
     if type(n) is not int or n < 1 or not photos: raise FabricError(f'n is {n!r} of {len(photos)} photos; give a whole number from 1, and one photo at least')
     n = min(n, len(photos)); ncols = min(ncols, n)
     fig, axs = plt.subplots(-(-n//ncols), ncols, figsize=(2.6*ncols, 3.1*-(-n//ncols)), squeeze=False, layout='constrained')

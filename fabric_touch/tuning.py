@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TUNERS', 'read_coco', 'true_mask', 'split_photos', 'box_scores', 'tune_detector']
 
-# %% ../nbs/35_tuning.ipynb #276e1873
+# %% ../nbs/35_tuning.ipynb #00000003
 import json, logging, os, random, re, sys, tempfile
 from collections import Counter, namedtuple
 from contextlib import contextmanager
@@ -19,8 +19,9 @@ from .checkpoints import CheckpointError, read_card, save_checkpoint
 from .embeds import picture_digest
 from .detectors import DETECTORS, Detector, caged, detector, found_boxes, is_tuned, ultralytics, yolo_net
 
-# %% ../nbs/35_tuning.ipynb #4e0a1990
-_KEYS = dict(images=('id', 'file_name', 'width', 'height'), categories=('id', 'name'), annotations=('id', 'image_id', 'category_id', 'bbox'), attributes=('id', 'name'))
+# %% ../nbs/35_tuning.ipynb #0000000b
+_KEYS = dict(images=('id', 'file_name', 'width', 'height'), categories=('id', 'name'),
+             annotations=('id', 'image_id', 'category_id', 'bbox'), attributes=('id', 'name'))
 
 def _short(x, n=60): return repr(x) if len(repr(x)) <= n else repr(x)[:n] + '…'
 
@@ -30,35 +31,42 @@ def _tables(path):
         with open(path, 'rb') as f: found = json.load(f)
     except OSError as e: raise FabricError(f"{path}: cannot be read ({e.strerror})") from e
     except (ValueError, RecursionError) as e: raise FabricError(f"{path}: no JSON, or cut off ({e}); get the file again") from e
-    if not isinstance(found, dict): raise FabricError(f"{path}: holds a {type(found).__name__}; it must be an object with the lists images, annotations and categories")
+    if not isinstance(found, dict):
+        raise FabricError(f"{path}: holds a {type(found).__name__}; it must be an object with the lists images, annotations and categories")
     found.setdefault('attributes', [])
     return {name: _by_id(path, name, found.get(name)) for name in _KEYS}
 
+# %% ../nbs/35_tuning.ipynb #0000000c
 def _by_id(path, name, rows):
+    "The rows of a table by their id"
     if not isinstance(rows, list): raise FabricError(f"{path}: has no list {name!r}; it must hold images, annotations and categories")
     for i,r in enumerate(rows):
         gone = [k for k in _KEYS[name] if not isinstance(r, dict) or k not in r]
         if gone: raise FabricError(f"{path}: {name}[{i}] has no {', '.join(gone)}")
         if type(r['id']) not in (int, str): raise FabricError(f"{path}: the id of {name}[{i}] is {_short(r['id'])}; it must be a number or a text")
     res = {r['id']: r for r in rows}
-    if len(res) < len(rows): raise FabricError(f"{path}: in {name}, id {Counter(r['id'] for r in rows).most_common(1)[0][0]!r} stands twice")
+    most = Counter(r['id'] for r in rows).most_common(1)
+    if len(res) < len(rows): raise FabricError(f"{path}: in {name}, id {most[0][0]!r} stands twice")
     return res
 
-# %% ../nbs/35_tuning.ipynb #9e5ee46a
+# %% ../nbs/35_tuning.ipynb #0000000d
 def _is_inside(name):
     "Does a file name stay in its folder?"
-    return isinstance(name, str) and name.strip() and '\0' not in name and not re.match(r'[A-Za-z]:|[/\\]', name) and '..' not in re.split(r'[/\\]', name)
+    if not isinstance(name, str) or not name.strip() or '\0' in name: return False
+    return not re.match(r'[A-Za-z]:|[/\\]', name) and '..' not in re.split(r'[/\\]', name)
 
 def _check_names(path, images, named):
     "Refuse photos outside their folder or without a size, and names that are no text"
     for i in images.values():
-        if not _is_inside(i['file_name']): raise FabricError(f"{path}: image {i['id']!r} has the file name {_short(i['file_name'])}; it must be a file inside the folder of the photos")
+        if not _is_inside(i['file_name']):
+            raise FabricError(f"{path}: image {i['id']!r} has the file name {_short(i['file_name'])}; it must be a file inside the folder of the photos")
         w, h = i['width'], i['height']
-        if type(w) is not int or type(h) is not int or min(w, h) < 1 or w*h > MAX_PIXELS: raise FabricError(f"{path}: image {i['id']!r} is {_short(w)} x {_short(h)} pixels; give whole numbers, at most {MAX_PIXELS:,} pixels")
+        if type(w) is not int or type(h) is not int or min(w, h) < 1 or w*h > MAX_PIXELS:
+            raise FabricError(f"{path}: image {i['id']!r} is {_short(w)} x {_short(h)} pixels; give whole numbers, at most {MAX_PIXELS:,} pixels")
     for c in named:
         if not isinstance(c['name'], str) or not c['name'].strip(): raise FabricError(f"{path}: the name of {_short(c)} is not a text")
 
-# %% ../nbs/35_tuning.ipynb #a79f23d4
+# %% ../nbs/35_tuning.ipynb #00000010
 def _number(v): return type(v) in (int, float) and -1e9 < v < 1e9   # NaN fails both
 
 def _known(x, table): return type(x) in (int, str) and x in table
@@ -79,8 +87,9 @@ def _fault(a, t, clip):
     if over > 1 and not clip: return f"bbox {_short(box)} leaves its photo of {w} x {h} by {over:.0f} pixels; clip=True cuts it off"
     return _shape_fault(a.get('segmentation'), w, h)
 
-# %% ../nbs/35_tuning.ipynb #caaa7640
+# %% ../nbs/35_tuning.ipynb #00000011
 def _shape_fault(seg, w, h):
+    "What is wrong with a segmentation; empty if nothing is"
     if isinstance(seg, dict):
         if seg.get('size') != [h, w]: return f"its RLE has size {_short(seg.get('size'))}, its photo [{h}, {w}] (height, width)"
         return '' if isinstance(seg.get('counts'), (list, str)) else "its RLE has no counts"
@@ -88,18 +97,19 @@ def _shape_fault(seg, w, h):
     good = isinstance(seg, list) and all(isinstance(p, list) and len(p) >= 6 and len(p)%2 == 0 for p in seg)
     return '' if good else f"its segmentation {_short(seg)} is neither polygons of three points or more nor an RLE"
 
-# %% ../nbs/35_tuning.ipynb #182f49b3
+# %% ../nbs/35_tuning.ipynb #00000013
 _COLUMNS = 'image width height label x1 y1 x2 y2 segmentation iscrowd area attributes'.split()
 
 def _row(a, t, folder, clip):
     img, (x, y, w, h) = t['images'][a['image_id']], a['bbox']
     box = np.clip([x, y, x+w, y+h], 0, [img['width'], img['height']]*2).tolist() if clip else [x, y, x+w, y+h]
     names = tuple(t['attributes'][i]['name'] for i in a.get('attribute_ids') or [])
-    return (str(folder/img['file_name']), img['width'], img['height'], t['categories'][a['category_id']]['name'], *box, a.get('segmentation'), a.get('iscrowd', 0), a.get('area', w*h), names)
+    label, rest = t['categories'][a['category_id']]['name'], (a.get('segmentation'), a.get('iscrowd', 0), a.get('area', w*h), names)
+    return (str(folder/img['file_name']), img['width'], img['height'], label, *box, *rest)
 
 def _listed(problem, bad, n=10): return '\n  '.join([problem + ':', *bad[:n]] + ['…']*(len(bad) > n))
 
-# %% ../nbs/35_tuning.ipynb #aa6dc7a4
+# %% ../nbs/35_tuning.ipynb #00000014
 def read_coco(
     path:str|Path, # JSON in COCO's or Fashionpedia's form
     images:str|Path=None, # Folder of the photos; the file's own if not given
@@ -114,13 +124,14 @@ def read_coco(
         why = _fault(a, t, clip)
         if why: bad.append(f"annotation {a['id']!r}: {why}")
         else: rows.append(_row(a, t, folder, clip))
-    if bad and not skip_bad: raise FabricError(_listed(f"{path}: {len(bad)} of {len(rows)+len(bad)} annotations cannot be used; mend them, or leave them out with skip_bad=True", bad))
+    said = f"{path}: {len(bad)} of {len(rows)+len(bad)} annotations cannot be used; mend them, or leave them out with skip_bad=True"
+    if bad and not skip_bad: raise FabricError(_listed(said, bad))
     if not rows: raise FabricError(f"{path}: has no annotation that can be used")
     table = pd.DataFrame(rows, columns=_COLUMNS)
     table.attrs['left_out'] = bad
     return table
 
-# %% ../nbs/35_tuning.ipynb #0c87217e
+# %% ../nbs/35_tuning.ipynb #00000019
 def true_mask(
     row, # A row of the table: segmentation, width, height
 )->np.ndarray: # (height, width) of bool
@@ -131,9 +142,10 @@ def true_mask(
         shapes = [np.asarray(p, float).reshape(-1, 2) for p in seg]
         if not shapes or not all(len(p) > 2 and (np.abs(p) < 1e6).all() for p in shapes): raise ValueError("polygons have three finite points or more")
         return np.any([sv.polygon_to_mask(p, size) for p in shapes], axis=0)
-    except (ValueError, TypeError, OverflowError, LookupError) as e: raise FabricError(f"no mask can be made from the segmentation {_short(seg)} for a photo of {size[0]} x {size[1]}: {e}") from e
+    except (ValueError, TypeError, OverflowError, LookupError) as e:
+        raise FabricError(f"no mask can be made from the segmentation {_short(seg)} for a photo of {size[0]} x {size[1]}: {e}") from e
 
-# %% ../nbs/35_tuning.ipynb #fb55dd75
+# %% ../nbs/35_tuning.ipynb #0000001d
 def split_photos(
     photos, # Files
     valid:float|list=.2, # Share to hold out, or the files to hold out
@@ -144,24 +156,27 @@ def split_photos(
     for p in dict.fromkeys(map(str, photos)): same.setdefault(picture_digest(p), []).append(p)
     groups = list(same.values())
     if isinstance(valid, (int, float)):
-        if not 0 < valid < 1 or len(groups) < 2: raise FabricError(f"valid={valid!r} of {len(groups)} different photos; give a share between 0 and 1, and at least two photos")
+        if not 0 < valid < 1 or len(groups) < 2:
+            raise FabricError(f"valid={valid!r} of {len(groups)} different photos; give a share between 0 and 1, and at least two photos")
         order = np.random.default_rng(seed).permutation(len(groups))
         held = set(order[:int(np.clip(round(valid*len(groups)), 1, len(groups)-1))].tolist())
     else: held = _listed_groups(groups, set(map(str, valid)))
     return tuple([p for i,g in enumerate(groups) if (i in held) == side for p in g] for side in (False, True))
 
-# %% ../nbs/35_tuning.ipynb #7cd8628b
+# %% ../nbs/35_tuning.ipynb #0000001e
 def _listed_groups(groups, valid):
     "Numbers of the groups that are held out"
     other = valid - {p for g in groups for p in g}
-    if other: raise FabricError(f"{len(other)} photos of valid are not in the table, the first is {min(other)!r}; give paths as they stand in its column 'image'")
+    if other:
+        raise FabricError(f"{len(other)} photos of valid are not in the table, the first is {min(other)!r}; give paths as they stand in its column 'image'")
     torn = [g for g in groups if 0 < len(valid & set(g)) < len(g)]
     if torn: raise FabricError(f"{' and '.join(torn[0][:2])} are the same photo, but only one of them is in valid; hold out both or none")
-    if not 0 < len([g for g in groups if valid & set(g)]) < len(groups): raise FabricError("valid must name at least one photo and leave at least one to train on")
-    return {i for i,g in enumerate(groups) if valid & set(g)}
+    held = {i for i,g in enumerate(groups) if valid & set(g)}
+    if not 0 < len(held) < len(groups): raise FabricError("valid must name at least one photo and leave at least one to train on")
+    return held
 
-# %% ../nbs/35_tuning.ipynb #8f0b4b74
-_Photo = namedtuple('_Photo', 'path file size boxes ids')   # original, copy, (width, height), (n, 4) corners as shares of it, (n,) places in the labels
+# %% ../nbs/35_tuning.ipynb #00000024
+_Photo = namedtuple('_Photo', 'path file size boxes ids')   # original, copy, (width, height), corners (n, 4) as shares, (n,) places in the labels
 _CORNERS = ['x1', 'y1', 'x2', 'y2']
 
 def _checked(table):
@@ -173,12 +188,13 @@ def _checked(table):
     try: boxes = table[_CORNERS].to_numpy(float)
     except (TypeError, ValueError) as e: raise FabricError(f"x1, y1, x2, y2 must be numbers ({e})") from e
     bad = ~(np.isfinite(boxes).all(1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
-    if bad.any(): raise FabricError(f"row {table.index[bad.argmax()]} has the box {boxes[bad.argmax()].tolist()}; give finite x1, y1, x2, y2 with x2 > x1 and y2 > y1")
+    i = bad.argmax()
+    if bad.any(): raise FabricError(f"row {table.index[i]} has the box {boxes[i].tolist()}; give finite x1, y1, x2, y2 with x2 > x1 and y2 > y1")
     if table.label.map(lambda l: not isinstance(l, str) or not l.strip()).any(): raise FabricError("a row has no label; give each a text")
     if table.image.isna().any(): raise FabricError(f"row {table.index[table.image.isna()][0]} has no image; give the path of its photo")
     return table.assign(image=table.image.astype(str)).reset_index(drop=True)
 
-# %% ../nbs/35_tuning.ipynb #706d1acd
+# %% ../nbs/35_tuning.ipynb #00000025
 def _copy(path, rows, file, size):
     "Write a small copy of a photo and give its record"
     img = load_photo(path)
@@ -187,7 +203,8 @@ def _copy(path, rows, file, size):
     boxes = (rows[_CORNERS].to_numpy(float)/[*img.size, *img.size]).clip(0, 1)
     if (boxes[:, 2:] <= boxes[:, :2]).any(): raise FabricError(f"{path}: a box lies beside the photo of {img.width} x {img.height}")
     record = _Photo(path, str(file), img.size, boxes, rows.id.to_numpy())
-    img.thumbnail((size, size)); img.save(file, quality=95)
+    img.thumbnail((size, size))
+    img.save(file, quality=95)
     return record
 
 def _copies(table, labels, folder, size, skip_bad):
@@ -197,10 +214,11 @@ def _copies(table, labels, folder, size, skip_bad):
     for i,(path,rows) in enumerate(paced(groups)):
         try: photos[path] = _copy(path, rows, Path(folder)/f'{i:06}.jpg', size)
         except FabricError as e: bad[path] = str(e)
-    if bad and (not skip_bad or not photos): raise FabricError(_listed(f"{len(bad)} of {len(groups)} photos cannot be used; mend them, or leave them out with skip_bad=True", [*bad.values()]))
+    said = f"{len(bad)} of {len(groups)} photos cannot be used; mend them, or leave them out with skip_bad=True"
+    if bad and (not skip_bad or not photos): raise FabricError(_listed(said, [*bad.values()]))
     return photos, bad
 
-# %% ../nbs/35_tuning.ipynb #38054314
+# %% ../nbs/35_tuning.ipynb #00000028
 def _with_ids(found, labels):
     "Detections with the place of their label in `labels`; other labels are left out"
     sv, ids = need('supervision', 'garments'), {l: i for i,l in enumerate(labels)}
@@ -219,7 +237,7 @@ def _hits(found, true, most):
     res[row] = good[row, col]
     return res
 
-# %% ../nbs/35_tuning.ipynb #ce1a7457
+# %% ../nbs/35_tuning.ipynb #00000029
 def box_scores(
     found:list, # `supervision.Detections` for each photo
     true:list, # The same with the true boxes: xyxy and class_id
@@ -235,7 +253,7 @@ def box_scores(
     recall = {l: float(hits[ids == i].mean()) for i,l in enumerate(labels) if (ids == i).any()}
     return dict(map50=float(res.map50), map50_95=float(res.map50_95), recall=recall)
 
-# %% ../nbs/35_tuning.ipynb #f0e9345b
+# %% ../nbs/35_tuning.ipynb #0000002b
 def _plain_guesses(
     photos:list, # Records of the training photos
     labels:list, # What their ids stand for
@@ -245,16 +263,18 @@ def _plain_guesses(
     seen = np.unique(ids)
     score = np.array([np.mean([i in p.ids for p in photos]) for i in seen])
     mean = np.stack([boxes[ids == i].mean(0) for i in seen])
-    return {name: (b, np.array(labels)[seen], score) for name,b in dict(whole=np.tile([0., 0, 1, 1], (len(seen), 1)), mean_box=mean).items()}
+    boxes = dict(whole=np.tile([0., 0, 1, 1], (len(seen), 1)), mean_box=mean)
+    return {name: (b, np.array(labels)[seen], score) for name,b in boxes.items()}
 
 def _guess(guess, photo):
     "A guess as Detections on a photo"
     return found_boxes(guess[0]*[*photo.size, *photo.size], *guess[1:])
 
 def _truth(photo):
+    "The true boxes of a photo as Detections"
     return need('supervision', 'garments').Detections((photo.boxes*[*photo.size, *photo.size]).astype(np.float32), class_id=photo.ids)
 
-# %% ../nbs/35_tuning.ipynb #8f3aec23
+# %% ../nbs/35_tuning.ipynb #0000002e
 _Job = namedtuple('_Job', 'labels train valid folder epochs size bs lr seed extra')   # records of photos, a temporary folder, settings
 
 def _yolo_sets(job):
@@ -269,7 +289,7 @@ def _yolo_sets(job):
         def get_labels(self): return [label(p) for p in self.img_path]
     return Records
 
-# %% ../nbs/35_tuning.ipynb #dcec5a26
+# %% ../nbs/35_tuning.ipynb #0000002f
 def _yolo_trainer(job, step):
     "ultralytics' trainer without what it does around the training"
     Base, Records = ultralytics('.models.yolo.detect').DetectionTrainer, _yolo_sets(job)
@@ -277,17 +297,18 @@ def _yolo_trainer(job, step):
         def get_dataset(self): return dict(train=job.train, val=job.valid, nc=len(job.labels), names=dict(enumerate(job.labels)), channels=3)
         def build_dataset(self, photos, mode='train', batch=None):
             return Records(img_path=photos, imgsz=self.args.imgsz, batch_size=batch, augment=mode == 'train', hyp=self.args, rect=mode == 'val', data=self.data)
-        def run_callbacks(self, event): step() if event == 'on_train_epoch_start' else None
+        def run_callbacks(self, event):
+            if event == 'on_train_epoch_start': step()
         def validate(self): return dict(self.metrics), 0.
         def save_model(self): return False
         def final_eval(self): pass
     mine = dict(lr0=job.lr, optimizer='AdamW') if job.lr else {}
-    args = dict(model='yolov8n.yaml', project=str(job.folder), name='run', epochs=job.epochs, imgsz=job.size, batch=min(job.bs, len(job.train)), seed=job.seed,
-                amp=False, plots=False, val=False, save=False, patience=0, workers=0, verbose=False, augmentations=[])
-    try: return Trainer(overrides=args | mine | job.extra)
+    ours = dict(model='yolov8n.yaml', project=str(job.folder), name='run', epochs=job.epochs, imgsz=job.size, batch=min(job.bs, len(job.train)), seed=job.seed)
+    off = dict(amp=False, plots=False, val=False, save=False, patience=0, workers=0, verbose=False, augmentations=[])
+    try: return Trainer(overrides=ours | off | mine | job.extra)
     except (SyntaxError, TypeError, ValueError) as e: raise FabricError(f"ultralytics' trainer does not take these settings: {e}") from e
 
-# %% ../nbs/35_tuning.ipynb #0b769eee
+# %% ../nbs/35_tuning.ipynb #00000030
 @contextmanager
 def _quiet():
     "ultralytics without its log, and the number of threads as it was"
@@ -297,23 +318,26 @@ def _quiet():
     try: yield
     finally: log.setLevel(level); torch.set_num_threads(threads)
 
-# %% ../nbs/35_tuning.ipynb #a2d56ab5
+# %% ../nbs/35_tuning.ipynb #00000031
 def _take_fitting(model, net):
     "Start a network with the weights of another where name and shape are the same"
     own = model.state_dict()
     model.load_state_dict({k: v for k,v in net.state_dict().items() if k in own and v.shape == own[k].shape}, strict=False)
 
-# %% ../nbs/35_tuning.ipynb #004bf005
-_TAKEN = ('model', 'data', 'project', 'name', 'save_dir', 'resume', 'pretrained', 'task', 'mode', 'epochs', 'imgsz', 'batch', 'save', 'val', 'plots', 'distill_model')
+# %% ../nbs/35_tuning.ipynb #00000033
+_TAKEN = ('model', 'data', 'project', 'name', 'save_dir', 'resume', 'pretrained', 'task', 'mode',
+          'epochs', 'imgsz', 'batch', 'save', 'val', 'plots', 'distill_model')
 
 def _yolo_for(net, labels, tasks):
     "A network like another, for other labels; what its own file says of its layers is not trusted"
     with caged(tasks):
         try: model = tasks.DetectionModel(deepcopy(net.yaml), nc=len(labels), verbose=False)
-        except Exception as e: raise CheckpointError(f"no network can be built as the one to start from says ({type(e).__name__}: {str(e)[:160]})") from e
+        except Exception as e:
+            raise CheckpointError(f"no network can be built as the one to start from says ({type(e).__name__}: {str(e)[:160]})") from e
     _take_fitting(model, net)
     return model
 
+# %% ../nbs/35_tuning.ipynb #00000034
 def _fit_yolo(net, job):
     "(trained network, what its card says)"
     taken = [k for k in job.extra if k in _TAKEN]
@@ -329,7 +353,7 @@ def _fit_yolo(net, job):
     best = trainer.ema.ema.float().cpu()
     return best, dict(arch={k: v for k,v in best.yaml.items() if k != 'yaml_file'}, processor=None)
 
-# %% ../nbs/35_tuning.ipynb #1cceed38
+# %% ../nbs/35_tuning.ipynb #00000036
 def _relabelled(net, labels):
     "The same network with other labels; what no longer fits starts at random"
     cfg = deepcopy(net.config)
@@ -342,20 +366,23 @@ def _mirrored(photo):
     "(image, (n, 4) corners as shares), mirrored half of the time"
     img, boxes = Image.open(photo.file), photo.boxes
     if random.random() < .5: return img, boxes
-    return img.transpose(Image.Transpose.FLIP_LEFT_RIGHT), np.stack([1-boxes[:, 2], boxes[:, 1], 1-boxes[:, 0], boxes[:, 3]], 1)
+    x1, y1, x2, y2 = boxes.T
+    return img.transpose(Image.Transpose.FLIP_LEFT_RIGHT), np.stack([1-x2, y1, 1-x1, y2], 1)
 
 def _batch(photos, prepare, device):
     "Pixels (b, 3, size, size) and labels as transformers' loss wants them"
-    imgs, boxes = zip(*map(_mirrored, photos))
-    boxes = [torch.tensor(np.concatenate([(b[:, :2]+b[:, 2:])/2, b[:, 2:]-b[:, :2]], 1), dtype=torch.float32, device=device) for b in boxes]
+    imgs, corners = zip(*map(_mirrored, photos))
+    middles = [np.concatenate([(b[:, :2]+b[:, 2:])/2, b[:, 2:]-b[:, :2]], 1) for b in corners]     # middle, width and height
+    boxes = [torch.tensor(b, dtype=torch.float32, device=device) for b in middles]
     labels = [dict(class_labels=torch.tensor(p.ids, device=device), boxes=b) for p,b in zip(photos, boxes)]
     return prepare(images=list(imgs), return_tensors='pt').pixel_values.to(device), labels
 
-# %% ../nbs/35_tuning.ipynb #2d03209c
+# %% ../nbs/35_tuning.ipynb #00000038
 def _fit_yolos(net, job):
     "(trained network, what its card says)"
     tf, device = need('transformers', 'garments'), default_device()
-    prepare, net = tf.YolosImageProcessor(size=dict(height=job.size, width=job.size), do_pad=False), _relabelled(net, job.labels).to(device).train()
+    prepare = tf.YolosImageProcessor(size=dict(height=job.size, width=job.size), do_pad=False)
+    net = _relabelled(net, job.labels).to(device).train()
     batches = torch.utils.data.DataLoader(job.train, job.bs, shuffle=True, collate_fn=lambda photos: _batch(photos, prepare, device))
     try: opt = torch.optim.AdamW(net.parameters(), **dict(lr=job.lr or 1e-4, weight_decay=1e-4) | job.extra)
     except TypeError as e: raise FabricError(f"AdamW does not take these settings: {e}") from e
@@ -369,7 +396,7 @@ def _fit_yolos(net, job):
             opt.step(); rate.step(); opt.zero_grad()
     return net.eval().cpu(), dict(arch=json.loads(net.config.to_json_string(use_diff=False)), processor=json.loads(prepare.to_json_string()))
 
-# %% ../nbs/35_tuning.ipynb #c02449ef
+# %% ../nbs/35_tuning.ipynb #0000003a
 TUNERS = dict(yolo=_fit_yolo, yolos=_fit_yolos)   # base -> (network, job) -> (network, what its card says)
 
 def _start(base):
@@ -378,29 +405,32 @@ def _start(base):
     if isinstance(base, torch.nn.Module): kind, net = dict(DetectionModel='yolo', YolosForObjectDetection='yolos').get(type(base).__name__), base
     else:
         given = True if base in TUNERS else base
-        kind = base if base in TUNERS else read_card(base, kind='detector')['base'] if is_tuned(base) else 'yolo' if str(base).endswith(('.pt', '.yaml', '.yml')) else 'yolos'
+        kind = base if base in TUNERS else read_card(base, kind='detector')['base'] if is_tuned(base) else None
+        kind = kind or ('yolo' if str(base).endswith(('.pt', '.yaml', '.yml')) else 'yolos')
         try: net = yolo_net(given)[0] if kind == 'yolo' else detector(kind, pretrained=given).model
         except FileNotFoundError as e: raise FabricError(f"{base}: no such file; give the path of weights or of a .yaml, or a name of TUNERS") from e
     if kind == 'yolos' and net.config.model_type != 'yolos' or kind == 'yolo' and net.is_fused(): kind = None
     if kind is None: raise FabricError(f"a {type(net).__name__} cannot be tuned here; give a YOLO of ultralytics that is not fused, or a YOLOS of transformers")
     return kind, net, type(base).__name__ if net is base else str(base)
 
-# %% ../nbs/35_tuning.ipynb #4d611fe7
+# %% ../nbs/35_tuning.ipynb #0000003c
 def _own(epochs, size, kwargs):
     "(our settings, the trainer's)"
     mine = {k: kwargs.get(k, v) for k,v in dict(bs=8, lr=None, seed=0, skip_bad=False).items()}
     for name,n,least in (('epochs', epochs, 1), ('size', size, 1), ('bs', mine['bs'], 1), ('seed', mine['seed'], 0)):
         if type(n) is not int or n < least: raise FabricError(f"{name} is {n!r}; give a whole number, at least {least}")
-    if mine['lr'] is not None and not (isinstance(mine['lr'], (int, float)) and 0 < mine['lr'] < 10): raise FabricError(f"lr is {mine['lr']!r}; give a learning rate above 0")
+    lr = mine['lr']
+    if lr is not None and not (isinstance(lr, (int, float)) and 0 < lr < 10): raise FabricError(f"lr is {lr!r}; give a learning rate above 0")
     return mine, {k: v for k,v in kwargs.items() if k not in mine}
 
 def _check_out(out):
     "Refuse a place where something else would be lost"
     if not os.path.lexists(out) or os.path.isdir(out) and not os.listdir(out): return
     try: read_card(out, kind='detector')
-    except CheckpointError as e: raise FabricError(f"{out} holds something else than a tuned detector, which would be lost; give the name of a new folder ({e})") from e
+    except CheckpointError as e:
+        raise FabricError(f"{out} holds something else than a tuned detector, which would be lost; give the name of a new folder ({e})") from e
 
-# %% ../nbs/35_tuning.ipynb #365f7799
+# %% ../nbs/35_tuning.ipynb #0000003f
 def _sides(photos, valid, bad, seed):
     "(records to train on, records held out)"
     if not isinstance(valid, (int, float)): valid = [p for p in map(str, valid) if p not in bad]
@@ -409,17 +439,19 @@ def _sides(photos, valid, bad, seed):
 def _all_scores(detect, job):
     "Scores of a detector and of the two guesses on the photos held out"
     truth, guesses = [_truth(p) for p in job.valid], _plain_guesses(job.train, job.labels)
-    found = dict(tuned=[detect(p.path) for p in paced(job.valid)]) | {n: [_guess(g, p) for p in job.valid] for n,g in guesses.items()}
+    found = dict(tuned=[detect(p.path) for p in paced(job.valid)])
+    found |= {n: [_guess(g, p) for p in job.valid] for n,g in guesses.items()}
     return {n: box_scores(f, truth, job.labels) for n,f in found.items()}
 
 def _training(job, source, bad):
     "What a card says about how a detector came about"
     held = [picture_digest(p.path) for p in job.valid] if len(job.valid) <= 10_000 else None   # a card has a megabyte
-    return dict(start=source, epochs=job.epochs, bs=job.bs, lr=job.lr, seed=job.seed, settings={k: str(v) for k,v in job.extra.items()}, photos=len(job.train),
-                boxes=sum(len(p.ids) for p in job.train), held_out=len(job.valid), held_out_digests=held, left_out=len(bad), left_out_first=list(bad.values())[:100],
-                libraries={n: m.__version__ for n in ('ultralytics', 'transformers', 'supervision') if (m := sys.modules.get(n))})
+    libraries = {n: m.__version__ for n in ('ultralytics', 'transformers', 'supervision') if (m := sys.modules.get(n))}
+    how = dict(start=source, epochs=job.epochs, bs=job.bs, lr=job.lr, seed=job.seed, settings={k: str(v) for k,v in job.extra.items()})
+    seen = dict(photos=len(job.train), boxes=sum(len(p.ids) for p in job.train), held_out=len(job.valid), held_out_digests=held)
+    return how | seen | dict(left_out=len(bad), left_out_first=list(bad.values())[:100], libraries=libraries)
 
-# %% ../nbs/35_tuning.ipynb #ab924f3c
+# %% ../nbs/35_tuning.ipynb #00000041
 def tune_detector(
     table:pd.DataFrame, # As `read_coco` gives it: image, label, x1, y1, x2, y2
     out:str|Path, # Folder of the tuned detector, new or to be replaced
@@ -439,7 +471,8 @@ def tune_detector(
         photos, bad = _copies(table, labels, tmp, size, mine.pop('skip_bad'))
         job = _Job(labels, *_sides(photos, valid, bad, mine['seed']), Path(tmp), epochs, size, **mine, extra=extra)
         model, card = TUNERS[kind](net, job)
-        card |= dict(kind='detector', base=kind, labels=labels, size=size, licence='AGPL-3.0' if kind == 'yolo' else 'Apache-2.0; weights as those it started from', training=_training(job, source, bad))
+        licence = 'AGPL-3.0' if kind == 'yolo' else 'Apache-2.0; weights as those it started from'
+        card |= dict(kind='detector', base=kind, labels=labels, size=size, licence=licence, training=_training(job, source, bad))
         draft = save_checkpoint(Path(tmp)/'draft', model, card)
         card['training']['scores'] = _all_scores(detector(kind, pretrained=draft, floor=.001), job)
         save_checkpoint(out, model, card)

@@ -55,15 +55,19 @@ class _Codes(nn.Module):
         return self.model.quantize(z)[2][2].view(len(x), -1)
 
 def _check_pixels(x, f):
-    if not isinstance(x, torch.Tensor) or not x.is_floating_point(): raise FabricError(f'photos are {getattr(x, "dtype", type(x).__name__)}; give a float tensor (b, 3, s, s) of 0 to 1, as prepare makes it')
-    if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] != x.shape[3] or x.shape[2] % f or not x.numel(): raise FabricError(f'photos have shape {tuple(x.shape)}; give (b, 3, s, s) of one photo at least, with s a multiple of {f}')
-    if not (x.isfinite().all() and -.01 <= x.min() and x.max() <= 1.01): raise FabricError(f'photos reach from {x.min():g} to {x.max():g}, or are not finite; give numbers of 0 to 1')
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        raise FabricError(f'photos are {getattr(x, "dtype", type(x).__name__)}; give a float tensor (b, 3, s, s) of 0 to 1, as prepare makes it')
+    if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] != x.shape[3] or x.shape[2] % f or not x.numel():
+        raise FabricError(f'photos have shape {tuple(x.shape)}; give (b, 3, s, s) of one photo at least, with s a multiple of {f}')
+    if not (x.isfinite().all() and -.01 <= x.min() and x.max() <= 1.01):
+        raise FabricError(f'photos reach from {x.min():g} to {x.max():g}, or are not finite; give numbers of 0 to 1')
 
 # %% ../nbs/10b_vqgan.ipynb #0000000b
 def _check_codes(codes, n_codes):
     codes = torch.as_tensor(codes)
     if codes.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8): raise FabricError(f'codes are {codes.dtype}; give whole numbers')
-    if codes.ndim != 2 or not codes.numel() or math.isqrt(codes.shape[1])**2 != codes.shape[1]: raise FabricError(f'codes have shape {tuple(codes.shape)}; give (b, cells), the cells of a square row by row')
+    if codes.ndim != 2 or not codes.numel() or math.isqrt(codes.shape[1])**2 != codes.shape[1]:
+        raise FabricError(f'codes have shape {tuple(codes.shape)}; give (b, cells), the cells of a square row by row')
     if codes.min() < 0 or codes.max() >= n_codes: raise FabricError(f'codes reach from {codes.min()} to {codes.max()}; the codebook has 0 to {n_codes-1}')
     return codes.long()
 
@@ -114,7 +118,9 @@ def photo_codes(
 )->np.ndarray: # (n, cells), int64
     "The codes of each photo: known ones are read, the others are encoded once"
     codes = embed(vqgan, items, store, bs, **kwargs).numpy()
-    if (codes != codes.round()).any() or codes.min(initial=0) < 0 or codes.max(initial=0) >= vqgan.sizes.n_codes: raise FabricError(f'{store} holds numbers that are no codes of 0 to {vqgan.sizes.n_codes-1}; delete its folder, and they are computed anew')
+    n = vqgan.sizes.n_codes
+    if (codes != codes.round()).any() or codes.min(initial=0) < 0 or codes.max(initial=0) >= n:
+        raise FabricError(f'{store} holds numbers that are no codes of 0 to {n-1}; delete its folder, and they are computed anew')
     return codes.astype(np.int64)
 
 # %% ../nbs/10b_vqgan.ipynb #00000017
@@ -149,8 +155,8 @@ def vqgan_sizes(
         if name not in named: raise CheckpointError(f"no VQGAN with a plain codebook: {name!r} is missing; found {', '.join(list(named)[:3])} …")
         return named[name].shape
     def there(pattern): return next(i for i in range(len(named) + 1) if pattern.format(i) not in named)
-    first, levels, blocks = 'encoder.down_blocks.{}.resnets.{}.conv1.weight', 'encoder.down_blocks.{}.resnets.0.conv1.weight', 'encoder.down_blocks.0.resnets.{}.conv1.weight'
-    shape(first.format(0, 0))
+    levels, blocks = 'encoder.down_blocks.{}.resnets.0.conv1.weight', 'encoder.down_blocks.0.resnets.{}.conv1.weight'
+    shape(levels.format(0))
     (n_codes, n_dims), latent = shape('quantize.embedding.weight'), shape('encoder.conv_out.weight')[0]
     return VQGANSizes(size, n_codes, n_dims, latent, tuple(shape(levels.format(i))[0] for i in range(there(levels))), there(blocks))
 
@@ -171,7 +177,8 @@ def load_vqgan(
     found = vqgan_sizes(named, sizes.size if sizes else 256)
     sizes = sizes or found
     wrong = [f.name for f in fields(sizes) if getattr(found, f.name) != getattr(sizes, f.name)]
-    if wrong: raise CheckpointError(f"{path} has other sizes: {'; '.join(f'{k} is {getattr(found, k)}, expected {getattr(sizes, k)}' for k in wrong)}; to have those of the file give sizes={found}")
+    told = '; '.join(f'{k} is {getattr(found, k)}, expected {getattr(sizes, k)}' for k in wrong)
+    if wrong: raise CheckpointError(f'{path} has other sizes: {told}; to have those of the file give sizes={found}')
     vqgan = VQGAN(sizes, f'vqgan-{sizes.n_codes}')
     load_weights(vqgan.body.model, named)
     return vqgan

@@ -34,7 +34,7 @@ def saved(img, path, **kwargs):
 
 def colour(img): return np.asarray(img.convert('RGB'), float).mean((0, 1))
 def differ(a, b): return abs(np.asarray(a, float) - np.asarray(b, float)).mean()
-def frame(*images, **columns): return pd.DataFrame(dict(image=list(map(str, images)), **columns))
+def frame(*images, **columns): return pd.DataFrame(dict(image=pd.Series(list(map(str, images)), dtype=object), **columns))   # pyarrow's texts hold no half signs
 
 @pytest.fixture
 def shop(tmp_path): return [saved(smooth(90+i, 120, i), tmp_path/f'p{i}.jpg', quality=92) for i in range(6)]
