@@ -6,7 +6,7 @@
 __all__ = ['EPS', 'TINY', 'TEMPERATURES', 'level_interval', 'temper', 'coverage_table', 'fit_temperature', 'calibrate_folds',
            'conformal_mass', 'conformal_folds', 'plot_coverage', 'number_margin', 'number_coverage']
 
-# %% ../nbs/09_calibration.ipynb #5e103f4a
+# %% ../nbs/09_calibration.ipynb #00000003
 import matplotlib.pyplot as plt
 import numpy as np, pandas as pd
 from scipy.optimize import brentq
@@ -15,13 +15,14 @@ from .core import FabricError, TOUCHES, pick
 from .metrics import resamples, _by_touch, _chances, _check_models, _floats, _interval, _mean, _numbers, _rated, _tallies
 from .plots import GREY, INK, MARKS, PALETTE, _axes
 
-# %% ../nbs/09_calibration.ipynb #4722cdc8
+# %% ../nbs/09_calibration.ipynb #00000007
 EPS = 1e-6  # masses that differ by less count as equal: chances come as float32
 
 def _each(x, p, what):
     "One number for each distribution of p, from one number, (T,) or (n, T)"
     try: return np.broadcast_to(np.asarray(x, dtype=float), p.shape[:-1])
-    except (TypeError, ValueError) as e: raise FabricError(f'{what} has shape {np.shape(x)} but predictions have shape {p.shape}; give one number, or one per touch') from e
+    except (TypeError, ValueError) as e:
+        raise FabricError(f'{what} has shape {np.shape(x)} but predictions have shape {p.shape}; give one number, or one per touch') from e
 
 def _runs(p):
     "Of the runs of 1, 2, … levels that which holds most: masses and first levels from 0, (..., 5) each"
@@ -29,6 +30,7 @@ def _runs(p):
     held = [(c[..., k:] - c[..., :-k]).round(9) for k in range(1, c.shape[-1])]
     return np.stack([h.max(-1) for h in held], -1), np.stack([h.argmax(-1) for h in held], -1)
 
+# %% ../nbs/09_calibration.ipynb #00000008
 def level_interval(
     probs, # Chance of each level, (..., 5)
     mass=.8, # Chance that the levels must hold, above 0 and at most 1: one number, (T,) or (n, T)
@@ -36,13 +38,14 @@ def level_interval(
     "The shortest run of neighbouring levels that holds at least `mass`"
     p = _chances(probs)
     m = _each(mass, p, 'mass')
-    if not ((m > 0) & (m <= 1)).all(): raise FabricError(f'a mass of {m[~((m > 0) & (m <= 1))][0]:g} does not work; give a share of the distribution, above 0 and at most 1')
+    bad = m[~((m > 0) & (m <= 1))]
+    if bad.size: raise FabricError(f'a mass of {bad[0]:g} does not work; give a share of the distribution, above 0 and at most 1')
     held, first = _runs(p/p.sum(-1, keepdims=True))
     k = (held >= m[..., None] - EPS).argmax(-1)
     low = np.take_along_axis(first, k[..., None], -1)[..., 0] + 1
     return low, low + k
 
-# %% ../nbs/09_calibration.ipynb #ae918bcf
+# %% ../nbs/09_calibration.ipynb #0000000d
 def temper(
     probs, # Chance of each level, (..., 5)
     temperature, # Above 1 flattens, below 1 sharpens: one number, (T,) or (n, T)
@@ -54,7 +57,7 @@ def temper(
     p = (p/p.max(-1, keepdims=True))**(1/t)
     return p/p.sum(-1, keepdims=True)
 
-# %% ../nbs/09_calibration.ipynb #4865949a
+# %% ../nbs/09_calibration.ipynb #00000012
 def coverage_table(
     probs, # Out-of-fold predictions, (n, T, 5)
     counts, # How many people gave each level, (n, T, 5)
@@ -66,13 +69,15 @@ def coverage_table(
     "Do as many answers fall into the levels as the model says?"
     p, (_, rated) = _chances(probs), _check_models(dict(probs=probs), counts, touches)
     w, rows = np.vstack([np.ones(len(p)), resamples(len(p), groups, **kwargs)]), []       # first row: the fabrics as they are
-    for asked, mass in (masses if isinstance(masses, dict) else {m: m for m in np.atleast_1d(masses)}).items():
+    if not isinstance(masses, dict): masses = {m: m for m in np.atleast_1d(masses)}
+    for asked, mass in masses.items():
         x = _covered(p, _tallies(counts), *level_interval(p, mass))
         x = np.array([[_mean(s[r, t], w[:, r]) for s in x] for t, r in enumerate(rated.T)])        # (T, 3, 1 + resamples)
         rows += [_coverage_row(*r, asked) for r in zip((*touches, 'mean'), (*x, x.mean(0)), (*rated.sum(0), rated.any(1).sum()))]
-    return pd.DataFrame(rows).sort_values('touch', key=lambda t: t.map({t: i for i, t in enumerate((*touches, 'mean'))}), kind='stable', ignore_index=True)
+    order = {t: i for i, t in enumerate((*touches, 'mean'))}
+    return pd.DataFrame(rows).sort_values('touch', key=lambda t: t.map(order), kind='stable', ignore_index=True)
 
-# %% ../nbs/09_calibration.ipynb #fb59db8a
+# %% ../nbs/09_calibration.ipynb #00000014
 def _covered(p, c, low, high):
     "Mass, share of answers and number of levels from low to high: (3, n, T), the share nan where not rated"
     levels = np.arange(1, p.shape[-1]+1)
@@ -83,7 +88,7 @@ def _coverage_row(touch, x, n, asked):
     (said, observed, width), (lo, hi) = x[:, 0], _interval(x[1, 1:])
     return dict(touch=touch, asked=asked, said=said, observed=observed, lo=lo, hi=hi, width=width, n=n)
 
-# %% ../nbs/09_calibration.ipynb #405f7a50
+# %% ../nbs/09_calibration.ipynb #0000001a
 TINY, TEMPERATURES = 1e-12, (.05, 20.)
 
 def _fit_temperature(p, c):
@@ -105,7 +110,7 @@ def fit_temperature(
     "The temperature of each touch at which people's answers are most likely"
     return np.array([_fit_temperature(p, c) for p, c in _by_touch(probs, counts)])
 
-# %% ../nbs/09_calibration.ipynb #e0235a78
+# %% ../nbs/09_calibration.ipynb #00000020
 def _over_folds(fit, shape, folds):
     "What `fit` finds on the training rows of each fold, for its validation rows: (n, T)"
     found, rows = np.empty(shape), np.arange(shape[0])
@@ -113,7 +118,8 @@ def _over_folds(fit, shape, folds):
     if not np.array_equal(np.sort(np.concatenate([rows[:0], *(valid for _, valid in folds)])), rows):
         raise FabricError(f'the folds do not validate each of the {len(rows)} fabrics just once; give the folds of the out-of-fold predictions')
     for k, (train, valid) in enumerate(folds):
-        if not np.isin(train, np.setdiff1d(rows, valid)).all(): raise FabricError(f'fold {k} trains on fabrics that it validates, or on some that are not there; its calibration would flatter')
+        if not np.isin(train, np.setdiff1d(rows, valid)).all():
+            raise FabricError(f'fold {k} trains on fabrics that it validates, or on some that are not there; its calibration would flatter')
         found[valid] = fit(train)
     return found
 
@@ -126,7 +132,7 @@ def calibrate_folds(
     keep, p, c = fit_temperature(probs, counts), _chances(probs), _tallies(counts)
     return temper(p, _over_folds(lambda rows: fit_temperature(p[rows], c[rows]), p.shape[:2], folds)), keep
 
-# %% ../nbs/09_calibration.ipynb #883c340b
+# %% ../nbs/09_calibration.ipynb #00000027
 def _entry(p):
     "The mass above which `level_interval` always holds each level: (n, 5)"
     levels = np.arange(p.shape[-1])
@@ -134,6 +140,7 @@ def _entry(p):
     outside = (levels < first[..., None]) | (levels > first[..., None] + levels[:, None])    # (n, length, level)
     return (outside*held[..., None]).max(-2)
 
+# %% ../nbs/09_calibration.ipynb #00000028
 def _labels(groups, n):
     g = np.arange(n) if groups is None else np.asarray(groups)
     if g.shape != (n,): raise FabricError(f'groups have shape {g.shape} for {n} fabrics; give one label per fabric')
@@ -141,7 +148,8 @@ def _labels(groups, n):
 
 def _check_promise(mass, n=np.inf):
     if not 0 < mass < 1: raise FabricError(f'a mass of {mass:g} cannot be promised; give a share above 0 and below 1')
-    if (1-mass)*(n+1) < 1 - 1e-9: raise FabricError(f'{n} fabrics or groups are too few to promise {mass:g}; bring {int(np.ceil(mass/(1-mass) - 1e-9))} at least, or ask for less')
+    least = int(np.ceil(mass/(1-mass) - 1e-9))
+    if (1-mass)*(n+1) < 1 - 1e-9: raise FabricError(f'{n} fabrics or groups are too few to promise {mass:g}; bring {least} at least, or ask for less')
 
 def _conform(p, c, mass, groups):
     "The mass to ask for, of one touch"
@@ -154,10 +162,11 @@ def _conform(p, c, mass, groups):
     order = entry.argsort()
     left = loss.sum() - loss[order].cumsum()                                                 # what still lies outside
     found = entry[order][np.argmax(left <= spare + 1e-9)] + 2*EPS
-    if found > 1: raise FabricError(f'no mass is enough for {mass:g}: too many answers fell on levels that were given no chance; temper the predictions, or mix them with the base rate')
+    if found > 1:
+        raise FabricError(f'no mass is enough for {mass:g}: too many answers fell on levels that were given no chance; temper the predictions, or mix them with the base rate')
     return found
 
-# %% ../nbs/09_calibration.ipynb #07206d30
+# %% ../nbs/09_calibration.ipynb #0000002a
 def conformal_mass(
     probs, # Predictions of fabrics kept apart, (n, T, 5)
     counts, # How many people gave each level, (n, T, 5)
@@ -180,7 +189,7 @@ def conformal_folds(
     _by_touch(p, c)                                                                          # shapes that do not fit are named before folds are cut
     return _over_folds(lambda rows: conformal_mass(p[rows], c[rows], mass, g[rows]), p.shape[:2], folds)
 
-# %% ../nbs/09_calibration.ipynb #25b9ae97
+# %% ../nbs/09_calibration.ipynb #0000002f
 def plot_coverage(
     tables:dict, # Name to `coverage_table` or `number_coverage`; one named 'truth' is drawn dark
     against:str='said', # 'said' or 'asked'
@@ -201,14 +210,15 @@ def plot_coverage(
     ax.legend(frameon=False, fontsize=8, labelcolor=INK)
     return ax
 
-# %% ../nbs/09_calibration.ipynb #cfcb343b
+# %% ../nbs/09_calibration.ipynb #00000034
 def _misses(pred, true, spread):
     "Errors in spreads, nan where not measured, and the spreads: (n,) each"
     _numbers(pred, true)
     x, y, s = _floats(pred, 'predictions'), _floats(true, 'true numbers'), _floats(1 if spread is None else spread, 'spreads')
     if s.shape not in ((), y.shape): raise FabricError(f'spreads have shape {s.shape} for {len(y)} fabrics; give one number, or one per fabric')
     bad = ~np.isnan(y) & ~((s > 0) & np.isfinite(s*y))
-    if bad.any(): raise FabricError(f'{bad.sum()} fabrics have an infinite truth or a spread that is not a number above 0, the first is fabric number {bad.argmax()}')
+    if bad.any():
+        raise FabricError(f'{bad.sum()} fabrics have an infinite truth or a spread that is not a number above 0, the first is fabric number {bad.argmax()}')
     return abs(x-y)/s, np.broadcast_to(s, y.shape)
 
 def _margin(miss, mass):
@@ -216,6 +226,7 @@ def _margin(miss, mass):
     _check_promise(mass, len(miss))
     return float(miss[int(np.ceil((len(miss)+1)*mass - 1e-9)) - 1])
 
+# %% ../nbs/09_calibration.ipynb #00000035
 def number_margin(
     pred, # Out-of-fold predictions, (n,)
     true, # (n,), nan where not measured
@@ -225,7 +236,7 @@ def number_margin(
     "Half the width of an interval around a prediction that holds the truth with chance `mass`"
     return _margin(_misses(pred, true, spread)[0], mass)
 
-# %% ../nbs/09_calibration.ipynb #d2efa256
+# %% ../nbs/09_calibration.ipynb #00000038
 def number_coverage(
     pred, # Out-of-fold predictions, (n,)
     true, # (n,), nan where not measured
@@ -236,7 +247,8 @@ def number_coverage(
     **kwargs # Settings of `resamples`: n_boot, seed
 )->pd.DataFrame: # touch ('number'), asked, said, observed, lo, hi, width, n
     "Do as many true numbers fall into the intervals as were promised?"
-    if folds is None and spread is None: raise FabricError('one number per fabric states no interval; give folds to find margins, or the spread that the model states')
+    if folds is None and spread is None:
+        raise FabricError('one number per fabric states no interval; give folds to find margins, or the spread that the model states')
     (miss, s), rows = _misses(pred, true, spread), []
     ok, w = ~np.isnan(miss), np.vstack([np.ones(len(miss)), resamples(len(miss), groups, **kwargs)])
     for m in np.atleast_1d(masses):

@@ -7,7 +7,7 @@ __all__ = ['MAX_CARD', 'MAX_DEPTH', 'FORMAT', 'WEIGHTS', 'CARD', 'Loaded', 'WRAP
            'save_checkpoint', 'read_card', 'read_tensors', 'read_weights', 'load_weights', 'load_checkpoint',
            'safe_torch_load', 'read_state']
 
-# %% ../nbs/06_checkpoints.ipynb #fcc4b5ea
+# %% ../nbs/06_checkpoints.ipynb #00000003
 import hashlib, json, math, mmap, os, platform, re, stat, tarfile, time, warnings, zipfile
 from collections import namedtuple
 from collections.abc import Callable, Mapping
@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 from . import __version__
 from .core import FabricError, mend_folder, whole_folder
 
-# %% ../nbs/06_checkpoints.ipynb #6edb18ef
+# %% ../nbs/06_checkpoints.ipynb #00000006
 class CheckpointError(FabricError): "A checkpoint that is damaged, unsafe, or of another model"
 
-# %% ../nbs/06_checkpoints.ipynb #6f2a30a4
+# %% ../nbs/06_checkpoints.ipynb #00000008
 MAX_CARD, MAX_DEPTH = 1_000_000, 32  # bytes of a card; levels of nesting in it
 
 def _utf8(text): return not any('\ud800' <= c <= '\udfff' for c in text)
@@ -46,7 +46,7 @@ def _short(x, n=80):
     text = repr(x)
     return text if len(text) <= n else text[:n-3] + '...'
 
-# %% ../nbs/06_checkpoints.ipynb #e62396b6
+# %% ../nbs/06_checkpoints.ipynb #0000000b
 FORMAT, WEIGHTS, CARD = 'fabric_touch/1', 'model.safetensors', 'card.json'
 _OURS = ('format', 'versions', 'weights_sha256', 'card_sha256')
 
@@ -71,7 +71,7 @@ def _signed(card, weights):
     card = dict(format=FORMAT, **{k:v for k,v in card.items() if k not in _OURS}, versions=versions, weights_sha256=file_sha256(weights))
     return card | dict(card_sha256=_card_sha256(card))
 
-# %% ../nbs/06_checkpoints.ipynb #d2a20362
+# %% ../nbs/06_checkpoints.ipynb #0000000d
 def _state(model):
     "Name to tensor of a module or a dict, checked"
     state = model.state_dict() if isinstance(model, torch.nn.Module) else model
@@ -79,12 +79,15 @@ def _state(model):
     for name,t in state.items():
         if not isinstance(name, str) or not isinstance(t, torch.Tensor):
             raise CheckpointError(f"{_short(name)} is a {type(t).__name__}; weights are named tensors, all else belongs in the card")
-        if t.layout != torch.strided or t.is_meta or t.is_quantized: raise CheckpointError(f"{name!r} is sparse, quantised or on the meta device; only dense tensors are saved")
+        if t.layout != torch.strided or t.is_meta or t.is_quantized:
+            raise CheckpointError(f"{name!r} is sparse, quantised or on the meta device; only dense tensors are saved")
     bad = _not_finite(state)
     if bad: raise CheckpointError(f"not saved: {bad}")
     return state
 
-def _finite(t): return t.dtype.itemsize > 1 and bool(t.sum().isfinite()) or bool(torch.isfinite(t).all())     # a finite sum, of which numbers of 8 bits have none, says it at a hundredth of the cost
+def _finite(t):
+    "Is every number finite? A finite sum says so at a hundredth of the cost; numbers of 8 bits have no sum"
+    return t.dtype.itemsize > 1 and bool(t.sum().isfinite()) or bool(torch.isfinite(t).all())
 
 def _not_finite(tensors):
     "The names of tensors with NaN or infinite values, as a sentence; empty if there are none"
@@ -94,7 +97,7 @@ def _not_finite(tensors):
 def _list(names, n=8):
     return ', '.join(_short(o) for o in names[:n]) + (f' and {len(names)-n} more' if len(names) > n else '')
 
-# %% ../nbs/06_checkpoints.ipynb #d9fd5558
+# %% ../nbs/06_checkpoints.ipynb #0000000e
 def _once(state):
     "Tensors to write, and the second names of those that are tied"
     first, out, ties = {}, {}, {}
@@ -105,7 +108,7 @@ def _once(state):
         out[name] = t if t.untyped_storage().nbytes() == t.nbytes else t.clone()
     return out, ties
 
-# %% ../nbs/06_checkpoints.ipynb #2b85c033
+# %% ../nbs/06_checkpoints.ipynb #00000011
 def _replaceable(folder):
     "The real path of a folder that is new, empty or a checkpoint"
     path = Path(os.path.realpath(folder))
@@ -114,6 +117,9 @@ def _replaceable(folder):
     if others: raise CheckpointError(f"{folder} holds {_list(others)}, which would be lost; give the name of a new folder")
     return path
 
+def _clean(text): return ''.join(c if c.isprintable() else ' ' for c in str(text))[:200]
+
+# %% ../nbs/06_checkpoints.ipynb #00000012
 def save_checkpoint(
     folder:str|Path, # New, or a checkpoint to replace
     model:torch.nn.Module|dict, # A model, or name to tensor
@@ -129,12 +135,11 @@ def save_checkpoint(
             (tmp/CARD).write_bytes(_card_bytes(_signed(card, tmp/WEIGHTS)))
             for p in (tmp/WEIGHTS, tmp/CARD):
                 with open(p, 'rb') as f: os.fsync(f.fileno())
-    except (OSError, SafetensorError) as e: raise CheckpointError(f"{folder} could not be saved ({_clean(e)}); the checkpoint that was there, if any, is unchanged") from e
+    except (OSError, SafetensorError) as e:
+        raise CheckpointError(f"{folder} could not be saved ({_clean(e)}); the checkpoint that was there, if any, is unchanged") from e
     return Path(folder)
 
-def _clean(text): return ''.join(c if c.isprintable() else ' ' for c in str(text))[:200]
-
-# %% ../nbs/06_checkpoints.ipynb #59fcb874
+# %% ../nbs/06_checkpoints.ipynb #00000017
 def _plain_file(path):
     "The path of a file that can be read and is not empty"
     try: facts = os.stat(path)
@@ -153,6 +158,7 @@ def _member(folder, name):
     except (OSError, TypeError) as e: raise CheckpointError(f"{_clean(folder)} cannot be read as a checkpoint ({_clean(e)})") from e
     return _plain_file(folder/name)
 
+# %% ../nbs/06_checkpoints.ipynb #00000019
 _tokens = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|([\[{])|([\]}])', re.S)   # a text is passed over whole
 
 def _depth(text):
@@ -163,7 +169,7 @@ def _depth(text):
         deepest = max(deepest, depth)
     return deepest
 
-# %% ../nbs/06_checkpoints.ipynb #a9f064bb
+# %% ../nbs/06_checkpoints.ipynb #0000001c
 def _no_twice(pairs):
     card = dict(pairs)
     if len(card) < len(pairs):
@@ -182,7 +188,7 @@ def _parse(raw):
     if not isinstance(card, dict): raise ValueError("it is not an object of keys and values")
     return _plain(card)
 
-# %% ../nbs/06_checkpoints.ipynb #c42daf50
+# %% ../nbs/06_checkpoints.ipynb #0000001f
 def _differences(got, want, key):
     "Where two JSON values differ, as sentences"
     if isinstance(got, dict) and isinstance(want, dict):
@@ -196,7 +202,7 @@ class _Gone:
     def __repr__(self): return 'nothing'
 _gone = _Gone()
 
-# %% ../nbs/06_checkpoints.ipynb #2a4f15af
+# %% ../nbs/06_checkpoints.ipynb #00000022
 def _stamp(folder):
     "Which folder stands there; a checkpoint that was saved anew is another one"
     try: facts = os.stat(folder)
@@ -212,7 +218,7 @@ def _settled(folder, read, times=20):
             if i == times-1 or before == _stamp(folder): raise
             time.sleep(.01)
 
-# %% ../nbs/06_checkpoints.ipynb #0ef6a165
+# %% ../nbs/06_checkpoints.ipynb #00000024
 def read_card(
     folder:str|Path, # A checkpoint
     **expect, # Key and value that the card must have, e.g. kind='touch'
@@ -227,7 +233,8 @@ def _read_card(folder, expect):
         card = _parse(raw)
     except (OSError, ValueError) as e: raise CheckpointError(f"{path} cannot be read as a card: {_clean(e)}") from e
     if card.get('format') != FORMAT:
-        raise CheckpointError(f"{path}: its format is {_short(card.get('format'))}, this library reads {FORMAT!r}; it is from another version or not a card of ours")
+        has = _short(card.get('format'))
+        raise CheckpointError(f"{path}: its format is {has}, this library reads {FORMAT!r}; it is from another version or not a card of ours")
     bad = [d for k,v in expect.items() for d in _differences(card.get(k, _gone), v, k)]
     bad += [f"{k} is missing" for k in _OURS if k not in card]
     if bad: raise CheckpointError(f"{path}: {'; '.join(bad)}")
@@ -235,14 +242,17 @@ def _read_card(folder, expect):
         raise CheckpointError(f"{path} was changed after it was saved; take the original, or save the model again with the card that is right")
     return card
 
-# %% ../nbs/06_checkpoints.ipynb #70e2cb7a
+# %% ../nbs/06_checkpoints.ipynb #0000002a
 _PICKLES = {  # how files begin that hold a pickle
     rb'PK\x03\x04': "a zip file as torch.save writes it; it holds a pickle, which can run code; it was not opened",
     rb'\x80[\x01-\x05]|\(|c[\w.]+\n|[\]}]q': "a pickle, which can run code; it was not opened"}
 _OTHERS = {  # and other files that stand where weights should be
-    rb'\s*<': "a web page, which a download left in its place", rb'version https://git-lfs': "a Git LFS pointer; `git lfs pull` brings the file itself",
-    rb'\s*\{': "JSON text", rb'\x1f\x8b|BZh|\xfd7zXZ|7z\xbc|Rar!': "a compressed archive", rb'\x89PNG|\xff\xd8\xff|GIF8|RIFF': "a picture", rb'\x89HDF': "an HDF5 file"}
+    rb'\s*<': "a web page, which a download left in its place",
+    rb'version https://git-lfs': "a Git LFS pointer; `git lfs pull` brings the file itself",
+    rb'\s*\{': "JSON text", rb'\x1f\x8b|BZh|\xfd7zXZ|7z\xbc|Rar!': "a compressed archive",
+    rb'\x89PNG|\xff\xd8\xff|GIF8|RIFF': "a picture", rb'\x89HDF': "an HDF5 file"}
 
+# %% ../nbs/06_checkpoints.ipynb #0000002b
 def _what(path, error=''):
     "What a file is that is no good safetensors file"
     try:
@@ -263,7 +273,7 @@ def _read(path):
     except CheckpointError: raise
     except Exception as e: raise CheckpointError(f"{path} is {_what(path, e)}") from e
 
-# %% ../nbs/06_checkpoints.ipynb #8a66dffe
+# %% ../nbs/06_checkpoints.ipynb #0000002d
 def _unlike(path, sha256):
     "Says that a file has another digest; empty if it has this one"
     try: found = file_sha256(path)
@@ -290,7 +300,7 @@ def read_weights(
     def read(): return read_tensors(_member(folder, WEIGHTS), (read_card(folder) if card is None else card)['weights_sha256'])
     return _settled(folder, read)
 
-# %% ../nbs/06_checkpoints.ipynb #8637759e
+# %% ../nbs/06_checkpoints.ipynb #00000036
 Loaded = namedtuple('Loaded', 'taken missing unexpected')
 
 def _misfits(model, tensors, strict=True):
@@ -310,7 +320,7 @@ def _other_kind(a, b): return a.dtype != b.dtype and not (a.is_floating_point() 
 
 def _semicolons(bad, n=8): return '; '.join(bad[:n]) + (f'; and {len(bad)-n} more like these' if len(bad) > n else '')
 
-# %% ../nbs/06_checkpoints.ipynb #ceb09b8b
+# %% ../nbs/06_checkpoints.ipynb #00000037
 def load_weights(
     model:torch.nn.Module, # Where the weights go
     tensors:dict, # Name to tensor
@@ -325,7 +335,7 @@ def load_weights(
     model.load_state_dict({n: tensors[n] for n in report.taken}, strict=False)
     return report
 
-# %% ../nbs/06_checkpoints.ipynb #9a50ce44
+# %% ../nbs/06_checkpoints.ipynb #0000003a
 def load_checkpoint(
     folder:str|Path, # A checkpoint
     make_model:Callable, # Builds the model from the card
@@ -344,11 +354,11 @@ def _load(folder, make_model, expect):
     model.load_state_dict(tensors)
     return model, card
 
-# %% ../nbs/06_checkpoints.ipynb #a60e3d6c
+# %% ../nbs/06_checkpoints.ipynb #0000003f
 _CONVERT = ("If you trust where it comes from, convert it once, with the program that made it and on a machine you can spare: "
             "torch.save(model.state_dict(), 'weights.pth'); numbers alone are read here.")
-_SCRIPT = ("is a TorchScript archive, which holds a program beside the numbers and cannot be read safely (OpenAI's own ViT-B-32.pt is one). If you trust where it comes from, convert it once: "
-           "torch.save(torch.jit.load('ViT-B-32.pt', map_location='cpu').state_dict(), 'weights.pth')")
+_SCRIPT = ("is a TorchScript archive, which holds a program beside the numbers and cannot be read safely (OpenAI's own ViT-B-32.pt is one). "
+           "If you trust where it comes from, convert it once: torch.save(torch.jit.load('ViT-B-32.pt', map_location='cpu').state_dict(), 'weights.pth')")
 
 def _claims(path, zipped):
     "What a pickled file claims beyond its size, before it is read; empty if nothing"
@@ -371,7 +381,7 @@ def _outsized(found, size):
         elif isinstance(o, (list, tuple, set)): todo += o
         elif isinstance(o, torch.Tensor) and (o.layout != torch.strided or max(o.nbytes, o.untyped_storage().nbytes()) > size): return o
 
-# %% ../nbs/06_checkpoints.ipynb #d948c3e2
+# %% ../nbs/06_checkpoints.ipynb #00000041
 def _is_safetensors(path):
     "Does a file begin as a safetensors file does, or claim to be one?"
     with open(path, 'rb') as f: start = f.read(9)
@@ -388,7 +398,7 @@ def _refusal(path, error):
     if not other and 'Weights only load failed' in str(error): return f"is a pickle of something else than tensors, or damaged; it was not run. {_CONVERT}"
     return f"is {other}" if other else f"cannot be read: cut off, damaged, or not from torch.save ({_clean(error)[:80]})"
 
-# %% ../nbs/06_checkpoints.ipynb #f279c7cf
+# %% ../nbs/06_checkpoints.ipynb #00000042
 @contextmanager
 def _numbers_alone():
     "PyTorch's reader without what others have put on its list of safe classes"
@@ -397,7 +407,7 @@ def _numbers_alone():
     try: yield
     finally: torch.serialization.add_safe_globals(added)
 
-# %% ../nbs/06_checkpoints.ipynb #7fd8f7e7
+# %% ../nbs/06_checkpoints.ipynb #00000043
 def safe_torch_load(
     path:str|Path, # A .pth, .pt or .pth.tar of somebody else
 )->object: # Tensors in dicts and lists, on the CPU
@@ -416,7 +426,7 @@ def safe_torch_load(
     if claim: raise CheckpointError(f"{path} {claim}; it was refused, since no weights need that")
     return found
 
-# %% ../nbs/06_checkpoints.ipynb #2416da31
+# %% ../nbs/06_checkpoints.ipynb #00000049
 WRAPPINGS = ('state_dict', 'model_state_dict', 'model_state', 'model', 'net')
 
 def read_state(
@@ -430,5 +440,6 @@ def read_state(
     while isinstance(found, Mapping) and (key := next((k for k in WRAPPINGS if isinstance(found.get(k), Mapping)), None)): found = found[key]
     if isinstance(found, Mapping) and found and all(isinstance(t, torch.Tensor) for t in found.values()): return dict(found)
     others = [k for k,t in found.items() if not isinstance(t, torch.Tensor)] if isinstance(found, Mapping) else []
-    what = f"a {type(found).__name__} and not named tensors" if not isinstance(found, Mapping) else f"what is no tensor under {_list(others)}" if others else "nothing"
+    if not isinstance(found, Mapping): what = f"a {type(found).__name__} and not named tensors"
+    else: what = f"what is no tensor under {_list(others)}" if others else "nothing"
     raise CheckpointError(f"{path} holds {what}; read it with safe_torch_load, take the part that holds the weights, and save that with torch.save")

@@ -66,8 +66,10 @@ def _digest(encoder):
 def _given(pretrained):
     "Named tensors: as they are, or out of a file"
     if isinstance(pretrained, Mapping) and all(isinstance(t, torch.Tensor) for t in pretrained.values()): return dict(pretrained)
-    if not isinstance(pretrained, (str, Path)): raise FabricError(f"pretrained is {pretrained!r}; give True (published weights), False (random), a file, or a dict of name to tensor")
-    if not os.path.exists(pretrained): raise FabricError(f"{pretrained}: there is no such file of weights; give one, or pretrained=True for the published weights, pretrained=False for random ones")
+    if not isinstance(pretrained, (str, Path)):
+        raise FabricError(f"pretrained is {pretrained!r}; give True (published weights), False (random), a file, or a dict of name to tensor")
+    if not os.path.exists(pretrained):
+        raise FabricError(f"{pretrained}: there is no such file of weights; give one, or pretrained=True for the published weights, pretrained=False for random ones")
     return read_state(pretrained)
 
 def _load(encoder, tensors):
@@ -89,6 +91,7 @@ def _silence(url, seconds=5):
     thread.start(); thread.join(seconds + 1)
     return found[0] if found else f'no answer in {seconds} seconds'
 
+# %% ../nbs/10_encoders.ipynb #0000000c
 _MEND = "connect once, or give a file: pretrained='weights.safetensors', or pretrained=False for random weights"
 
 def fetched(
@@ -107,7 +110,7 @@ def fetched(
         raise FabricError(f"the published weights {what} could not be fetched ({why}"[:300] + f"); {mend}") from e
     finally: constants.HF_HUB_OFFLINE = before
 
-# %% ../nbs/10_encoders.ipynb #0000000d
+# %% ../nbs/10_encoders.ipynb #0000000f
 def torchvision_state(
     weights, # A member of one of torchvision's enums of weights
     mend:str=_MEND, # What to do if they cannot be had, for the message
@@ -116,10 +119,11 @@ def torchvision_state(
     name, patience = type(weights).__name__.removesuffix('_Weights').lower(), socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)                       # torch.hub itself would wait for a silent host forever
     try: return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as e: raise FabricError(f"torchvision's {name} weights could not be fetched ({str(e)[:200]}); {mend}") from e
+    except (OSError, RuntimeError) as e:
+        raise FabricError(f"torchvision's {name} weights could not be fetched ({str(e)[:200]}); {mend}") from e
     finally: socket.setdefaulttimeout(patience)
 
-# %% ../nbs/10_encoders.ipynb #0000000f
+# %% ../nbs/10_encoders.ipynb #00000011
 class TextureBody(nn.Module):
     "Mean and spread of every channel of a timm network's feature maps; with `pooled`, the network's own vector beside them"
     def __init__(self, net, out_indices, pooled=False):
@@ -131,24 +135,28 @@ class TextureBody(nn.Module):
         stats = [s for m in maps for s in (m.mean((2, 3)), m.std((2, 3), correction=0))]
         return torch.cat([self.net.forward_head(last, pre_logits=True)]*self.pooled + stats, 1)           # (b, n_pooled + 2 * channels)
 
-# %% ../nbs/10_encoders.ipynb #00000011
+# %% ../nbs/10_encoders.ipynb #00000013
 def _numbers(x, low, high): return isinstance(x, (list, tuple)) and len(x) == 3 and all(type(v) in (int, float) and low <= v <= high for v in x)
 
-_DATA = dict(img_size=lambda x: type(x) is int and 16 <= x <= 2048, crop_pct=lambda x: type(x) in (int, float) and 0 < x <= 1, crop_mode=lambda x: x in CROP_MODES,
+_DATA = dict(img_size=lambda x: type(x) is int and 16 <= x <= 2048, crop_pct=lambda x: type(x) in (int, float) and 0 < x <= 1,
+             crop_mode=lambda x: x in CROP_MODES,
              mean=lambda x: _numbers(x, 0, 1), std=lambda x: _numbers(x, 1e-6, 1))   # what `data` may replace, in timm's words
 
 def _timm_args(data, out_indices, pooled, pad_type):
     "The arguments that are given, as JSON has them, or an error"
     if data is not None and not (isinstance(data, dict) and all(k in _DATA and _DATA[k](x) for k,x in data.items())):
-        raise FabricError(f"data is {data!r}; give a dict with some of: img_size (16 to 2048 pixels), mean and std (three numbers in 0..1), crop_pct (above 0, at most 1), crop_mode ({', '.join(CROP_MODES)})")
+        raise FabricError(f"data is {data!r}; give a dict with some of: img_size (16 to 2048 pixels), mean and std (three numbers in 0..1), "
+                          f"crop_pct (above 0, at most 1), crop_mode ({', '.join(CROP_MODES)})")
     rising = isinstance(out_indices, (list, tuple)) and all(type(i) is int and i >= 0 for i in out_indices) and sorted({*out_indices}) == list(out_indices)
-    if out_indices is not None and not (out_indices and rising): raise FabricError(f"out_indices is {out_indices!r}; give the numbers of feature maps from 0, in rising order, such as (2, 3, 4)")
+    if out_indices is not None and not (out_indices and rising):
+        raise FabricError(f"out_indices is {out_indices!r}; give the numbers of feature maps from 0, in rising order, such as (2, 3, 4)")
     if type(pooled) is not bool or pooled and not out_indices: raise FabricError(f"pooled is {pooled!r}; it is True or False, and stands beside out_indices")
     if pad_type not in (None, 'same'): raise FabricError(f"pad_type is {pad_type!r}; give 'same', or leave it out")
-    args = dict(data=data and {k: list(x) if isinstance(x, tuple) else x for k,x in data.items()}, out_indices=out_indices and list(out_indices), pooled=pooled, pad_type=pad_type)
+    data = data and {k: list(x) if isinstance(x, tuple) else x for k,x in data.items()}
+    args = dict(data=data, out_indices=out_indices and list(out_indices), pooled=pooled, pad_type=pad_type)
     return {k: x for k,x in args.items() if x}
 
-# %% ../nbs/10_encoders.ipynb #00000012
+# %% ../nbs/10_encoders.ipynb #00000015
 def _timm_body(name, pretrained, out_indices=None, pooled=False, **kwargs):
     "A timm network without its classifier, or up to its feature maps"
     import timm
@@ -162,7 +170,7 @@ def _timm_size(body, data):
     cfg = timm.data.resolve_data_config(data or {}, model=getattr(body, 'net', body))
     return cfg['input_size'][-1], tuple(cfg['mean']), tuple(cfg['std']), cfg['crop_pct'], cfg['crop_mode']
 
-# %% ../nbs/10_encoders.ipynb #00000013
+# %% ../nbs/10_encoders.ipynb #00000016
 def timm_encoder(
     name:str, # A name of timm, with or without the tag of its weights
     pretrained, # As in `image_encoder`
@@ -172,27 +180,35 @@ def timm_encoder(
     pad_type:str=None, # 'same' for TensorFlow's padding
 )->ImageEncoder:
     "Any timm network, without its classifier"
-    import timm
-    base, _, tag = name.partition('.')
-    if not timm.is_model(base): _unknown(name, timm)
-    if tag and name not in timm.list_pretrained(): raise FabricError(f"{base!r} has no weights {tag!r}; choose from: {', '.join(timm.list_pretrained(base + '.*'))}")
+    _check_timm(name)
     args = _timm_args(data, out_indices, pooled, pad_type)
     try:
         body = _timm_body(name, pretrained, **{k: x for k,x in args.items() if k != 'data'}).eval()
         res = ImageEncoder(body, name, *_timm_size(body, data))
     except FabricError: raise
     except (TypeError, ValueError, AttributeError, IndexError, AssertionError, RuntimeError) as e:
-        raise FabricError(f"{name!r} cannot be built with {args} ({type(e).__name__}: {str(e)[:200]}); see timm.create_model({name!r}).feature_info for its maps, and its page for the sizes it takes") from e
+        mend = f"see timm.create_model({name!r}).feature_info for its maps, and its page for the sizes it takes"
+        raise FabricError(f"{name!r} cannot be built with {args} ({type(e).__name__}: {str(e)[:200]}); {mend}") from e
     res.args = args
     if pretrained is True: res.licence = getattr(body, 'net', body).pretrained_cfg.get('license') or ''
     return res if isinstance(pretrained, bool) else _load(res, _given(pretrained))
 
+# %% ../nbs/10_encoders.ipynb #00000018
+def _check_timm(name):
+    "Refuse a network or weights that timm does not have"
+    import timm
+    base, _, tag = name.partition('.')
+    if not timm.is_model(base): _unknown(name, timm)
+    if tag and name not in timm.list_pretrained():
+        raise FabricError(f"{base!r} has no weights {tag!r}; choose from: {', '.join(timm.list_pretrained(base + '.*'))}")
+
 def _unknown(name, timm):
     import open_clip
     near = [*timm.list_models(f'*{name}*')[:5], *[n for n in open_clip.list_models() if name.lower() in n.lower()][:5]]
-    raise FabricError(f"unknown encoder {name!r}; choose from: {', '.join(ENCODERS)}, or any name of timm or open_clip" + (f", for instance {', '.join(near)}" if near else ''))
+    some = f", for instance {', '.join(near)}" if near else ''
+    raise FabricError(f"unknown encoder {name!r}; choose from: {', '.join(ENCODERS)}, or any name of timm or open_clip{some}")
 
-# %% ../nbs/10_encoders.ipynb #00000015
+# %% ../nbs/10_encoders.ipynb #0000001a
 def swatch_body():
     "The network of the `swatch` encoder: MobileNetV3-small and 128 numbers"
     import timm
@@ -207,7 +223,7 @@ def swatch_encoder(
     if pretrained is False: return res
     return _load(res, _given(files('fabric_touch')/'weights'/'swatch.safetensors' if pretrained is True else pretrained))
 
-# %% ../nbs/10_encoders.ipynb #00000017
+# %% ../nbs/10_encoders.ipynb #0000001c
 def mobilenet_v3_encoder(
     pretrained, # As in `image_encoder`
 )->ImageEncoder:
@@ -227,10 +243,13 @@ def mobilenetv2_tf_encoder(
     size:int=320, # Side of the squeezed photo in pixels
 )->ImageEncoder:
     "MobileNetV2 as it was found best for attributes: the whole photo squeezed, its own vector and the texture of three maps"
-    if pretrained is True: raise FabricError("mobilenetv2_tf has no published weights to fetch; give the file mobilenetv2_100_tfptq_fp16.pth (MobileNetV2 of TensorFlow under timm's names, in `weights` of the project's data folder), or pretrained=False for random weights")
-    return timm_encoder('mobilenetv2_100', pretrained, pad_type='same', out_indices=(2, 3, 4), pooled=True, data=dict(img_size=size, mean=(.5,)*3, std=(.5,)*3, crop_pct=1., crop_mode='squash'))
+    if pretrained is True:
+        raise FabricError("mobilenetv2_tf has no published weights to fetch; give the file mobilenetv2_100_tfptq_fp16.pth (MobileNetV2 of TensorFlow "
+                          "under timm's names, in `weights` of the project's data folder), or pretrained=False for random weights")
+    data = dict(img_size=size, mean=(.5,)*3, std=(.5,)*3, crop_pct=1., crop_mode='squash')
+    return timm_encoder('mobilenetv2_100', pretrained, pad_type='same', out_indices=(2, 3, 4), pooled=True, data=data)
 
-# %% ../nbs/10_encoders.ipynb #0000001a
+# %% ../nbs/10_encoders.ipynb #00000020
 @dataclass(frozen=True)
 class Tower:
     "A Vision Transformer as open_clip builds it"
@@ -254,12 +273,15 @@ def tower_body(
     from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
     return VisionTransformer(**sizes, mlp_ratio=4., output_dim=n_out, act_layer=QuickGELU if row.quick else nn.GELU, norm_layer=partial(LayerNorm, eps=row.eps))
 
-# %% ../nbs/10_encoders.ipynb #0000001c
+# %% ../nbs/10_encoders.ipynb #00000022
 _IMAGEBIND = [  # ImageBind's name, ours; without `.vision`
-    (r'modality_preprocessors\.cls_token', 'class_embedding'), (r'modality_preprocessors\.pos_embedding_helper\.pos_embed', 'positional_embedding'),
+    (r'modality_preprocessors\.cls_token', 'class_embedding'),
+    (r'modality_preprocessors\.pos_embedding_helper\.pos_embed', 'positional_embedding'),
     (r'modality_preprocessors\.rgbt_stem\.proj\.1\.weight', 'conv1.weight'), (r'modality_trunks\.pre_transformer_layer\.0\.', 'ln_pre.'),
-    (r'modality_trunks\.blocks\.(\d+)\.attn\.', r'transformer.resblocks.\1.attn.'), (r'modality_trunks\.blocks\.(\d+)\.norm_([12])\.', r'transformer.resblocks.\1.ln_\2.'),
-    (r'modality_trunks\.blocks\.(\d+)\.mlp\.fc1\.', r'transformer.resblocks.\1.mlp.c_fc.'), (r'modality_trunks\.blocks\.(\d+)\.mlp\.fc2\.', r'transformer.resblocks.\1.mlp.c_proj.'),
+    (r'modality_trunks\.blocks\.(\d+)\.attn\.', r'transformer.resblocks.\1.attn.'),
+    (r'modality_trunks\.blocks\.(\d+)\.norm_([12])\.', r'transformer.resblocks.\1.ln_\2.'),
+    (r'modality_trunks\.blocks\.(\d+)\.mlp\.fc1\.', r'transformer.resblocks.\1.mlp.c_fc.'),
+    (r'modality_trunks\.blocks\.(\d+)\.mlp\.fc2\.', r'transformer.resblocks.\1.mlp.c_proj.'),
     (r'modality_heads\.0\.', 'ln_post.'), (r'modality_heads\.2\.weight', 'proj')]
 _FOLDS = {'class_embedding': lambda t: t.reshape(-1), 'positional_embedding': lambda t: t.squeeze(0), 'proj': lambda t: t.T if t.ndim == 2 else t,
           'conv1.weight': lambda t: t.float().sum(2) if t.ndim == 5 else t}   # (w, 3, 2, p, p) -> (w, 3, p, p)
@@ -274,21 +296,26 @@ def _from_imagebind(name, tensor):
     name = _renamed(name, _IMAGEBIND)
     return name, _FOLDS.get(name, lambda t: t)(tensor)
 
-# %% ../nbs/10_encoders.ipynb #0000001d
+# %% ../nbs/10_encoders.ipynb #00000024
 _TRANSFORMERS = [  # transformers' name after `vision_model.` or `text_model.`, ours
-    (r'embeddings\.class_embedding', 'class_embedding'), (r'embeddings\.patch_embedding\.', 'conv1.'), (r'embeddings\.token_embedding\.', 'token_embedding.'), (r'embeddings\.position_embedding\.weight', 'positional_embedding'),
+    (r'embeddings\.class_embedding', 'class_embedding'), (r'embeddings\.patch_embedding\.', 'conv1.'),
+    (r'embeddings\.token_embedding\.', 'token_embedding.'), (r'embeddings\.position_embedding\.weight', 'positional_embedding'),
     (r'pre_layrnorm\.', 'ln_pre.'), (r'post_layernorm\.', 'ln_post.'), (r'final_layer_norm\.', 'ln_final.'),
-    (r'encoder\.layers\.(\d+)\.self_attn\.', r'transformer.resblocks.\1.attn.'), (r'encoder\.layers\.(\d+)\.layer_norm([12])\.', r'transformer.resblocks.\1.ln_\2.'),
-    (r'encoder\.layers\.(\d+)\.mlp\.fc1\.', r'transformer.resblocks.\1.mlp.c_fc.'), (r'encoder\.layers\.(\d+)\.mlp\.fc2\.', r'transformer.resblocks.\1.mlp.c_proj.')]
+    (r'encoder\.layers\.(\d+)\.self_attn\.', r'transformer.resblocks.\1.attn.'),
+    (r'encoder\.layers\.(\d+)\.layer_norm([12])\.', r'transformer.resblocks.\1.ln_\2.'),
+    (r'encoder\.layers\.(\d+)\.mlp\.fc1\.', r'transformer.resblocks.\1.mlp.c_fc.'),
+    (r'encoder\.layers\.(\d+)\.mlp\.fc2\.', r'transformer.resblocks.\1.mlp.c_proj.')]
 _HEADS = dict(vision=('visual_projection', 'proj'), text=('text_projection', 'text_projection'))   # the last projection: theirs, ours
 
 def _packed(state):
     "Queries, keys and values of each block as one tensor"
     for n in [n for n in state if '.attn.q_proj.' in n]:
         three = [n.replace('.q_proj.', f'.{k}_proj.') for k in 'qkv']
-        if all(k in state for k in three) and len({(state[k].ndim, *state[k].shape[1:]) for k in three}) == 1: state[n.replace('.q_proj.', '.in_proj_')] = torch.cat([state.pop(k) for k in three])
+        if all(k in state for k in three) and len({(state[k].ndim, *state[k].shape[1:]) for k in three}) == 1:
+            state[n.replace('.q_proj.', '.in_proj_')] = torch.cat([state.pop(k) for k in three])
     return state
 
+# %% ../nbs/10_encoders.ipynb #00000025
 def transformers_state(
     tensors:dict, # Name to tensor, as transformers' CLIP models have them, behind any prefix
     tower:str='vision', # 'vision' or 'text'
@@ -300,7 +327,7 @@ def transformers_state(
     state = {_renamed(m[1], _TRANSFORMERS) if m[1] else ours: t.mT if not m[1] and t.ndim == 2 else t for m,t in found}
     return _packed({n: t for n,t in state.items() if n != 'embeddings.position_ids'})   # whole numbers, in files of older versions
 
-# %% ../nbs/10_encoders.ipynb #0000001e
+# %% ../nbs/10_encoders.ipynb #00000026
 def tower_state(
     tensors:dict, # Name to tensor, of any of the five forms
     prefix:str='', # What stands before the names of the tower, e.g. 'image_encoder.'; all else is left out
@@ -314,7 +341,7 @@ def tower_state(
     vision = {n.replace('.vision.', '.', 1): t for n,t in parts.items() if n.split('.')[1] == 'vision'}
     return dict(_from_imagebind(n, t) for n,t in (vision or parts).items()) or found
 
-# %% ../nbs/10_encoders.ipynb #00000020
+# %% ../nbs/10_encoders.ipynb #00000028
 def tower_sizes(
     name:str, # A name of `TOWERS`
     tensors:dict, # A tower's weights, under any of the five kinds of names
@@ -324,10 +351,11 @@ def tower_sizes(
     if any(getattr(state.get(k), 'ndim', 0) != n for k,n in {'conv1.weight': 4, 'positional_embedding': 2, 'proj': 2}.items()): return {}
     width, _, patch, _ = state['conv1.weight'].shape
     layers = len({n.split('.')[2] for n in state if n.startswith('transformer.resblocks.')})
-    vision = dict(image_size=patch*math.isqrt(len(state['positional_embedding'])-1), patch_size=patch, width=width, layers=layers, heads=max(1, width*row['heads']//row['width']))
+    size, heads = patch*math.isqrt(len(state['positional_embedding'])-1), max(1, width*row['heads']//row['width'])
+    vision = dict(image_size=size, patch_size=patch, width=width, layers=layers, heads=heads)
     return dict(n_out=state['proj'].shape[1], vision=vision)
 
-# %% ../nbs/10_encoders.ipynb #00000025
+# %% ../nbs/10_encoders.ipynb #0000002d
 def _project(proj, n_out):
     "proj (w, n) times a fixed (n, n_out) matrix with orthonormal columns"
     a = torch.randn(proj.shape[1], n_out, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -343,7 +371,7 @@ def _reduced(state, n_out, reduce):
     if proj.shape[1] < n_out: raise CheckpointError(f"these weights give {proj.shape[1]} numbers and n_out is {n_out}; ask for n_out={proj.shape[1]} or fewer")
     return state | dict(proj=how(proj, n_out))
 
-# %% ../nbs/10_encoders.ipynb #00000027
+# %% ../nbs/10_encoders.ipynb #00000030
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)   # of RGB, as CLIP was trained
 _LICENCES = dict(openai='MIT', laion='MIT', datacomp='MIT', commonpool='MIT', metaclip='CC-BY-NC-4.0')   # by the beginning of the tag
 
@@ -355,9 +383,12 @@ def _tags(row):
 def _published(row, tag):
     "Named tensors of published weights"
     import open_clip
-    if tag not in _tags(row): raise FabricError(f"the weights {tag!r} were trained with {'GELU, and this tower has QuickGELU' if row.quick else 'QuickGELU, and this tower has GELU'}; choose from: {', '.join(_tags(row))}")
+    if tag not in _tags(row):
+        theirs, own = ('GELU', 'QuickGELU') if row.quick else ('QuickGELU', 'GELU')
+        raise FabricError(f"the weights {tag!r} were trained with {theirs}, and this tower has {own}; choose from: {', '.join(_tags(row))}")
     return read_state(fetched(partial(open_clip.download_pretrained, open_clip.get_pretrained_cfg(row.arch, tag)), f'{tag!r} of {row.arch}'))
 
+# %% ../nbs/10_encoders.ipynb #00000031
 def _tower_weights(row, pretrained):
     "(named tensors or None, their licence)"
     import open_clip
@@ -366,11 +397,12 @@ def _tower_weights(row, pretrained):
     if isinstance(tag, str) and open_clip.is_pretrained_cfg(row.arch, tag):
         tag = tag.lower().replace('-', '_')
         return _published(row, tag), next((v for k,v in _LICENCES.items() if tag.startswith(k)), '')
-    if isinstance(tag, str) and not os.path.exists(tag): raise FabricError(f"{tag}: there is no such file of weights, nor published weights of that name; give a file, or choose from: {', '.join(_tags(row))}")
+    if isinstance(tag, str) and not os.path.exists(tag):
+        raise FabricError(f"{tag}: there is no such file of weights, nor published weights of that name; give a file, or choose from: {', '.join(_tags(row))}")
     tensors = _given(tag)
     return tensors, 'CC-BY-NC-SA-4.0' if any(str(n).startswith('modality_') for n in tensors) else ''
 
-# %% ../nbs/10_encoders.ipynb #00000028
+# %% ../nbs/10_encoders.ipynb #00000033
 def _sizes(row, vision):
     "All sizes of a tower, some replaced"
     vision = {} if vision is None else vision
@@ -381,7 +413,7 @@ def _sizes(row, vision):
         if s[a] % s[b]: raise FabricError(f"{a} is {s[a]} and {b} is {s[b]}; the first must be a multiple of the second")
     return s
 
-# %% ../nbs/10_encoders.ipynb #00000029
+# %% ../nbs/10_encoders.ipynb #00000034
 def tower_encoder(
     name:str, # A name of `TOWERS`
     pretrained, # As in `image_encoder`
@@ -401,17 +433,27 @@ def tower_encoder(
     res.licence, res.unit, res.args = licence, row.unit, dict(n_out=n_out, reduce=reduce, vision=sizes)
     return res
 
-# %% ../nbs/10_encoders.ipynb #0000002b
+# %% ../nbs/10_encoders.ipynb #00000036
 def _tag(name, quick, pretrained, tag):
     "The published weights that tell what photos must look like, a tag or None, or an error"
     import open_clip
     tags = open_clip.list_pretrained_tags_by_model(name)
     if tag is not None and tag not in tags: raise FabricError(f"{name!r} has no weights {tag!r}; choose from: {', '.join(tags) or 'none are published'}")
     given = isinstance(pretrained, str) and open_clip.is_pretrained_cfg(name, pretrained)
-    if given and tag not in (None, given := pretrained.lower().replace('-', '_')): raise FabricError(f"the weights {pretrained!r} are not {tag!r}; leave tag out")
-    if pretrained is True and not tags: raise FabricError(f"open_clip lists no published weights of {name!r}; give a file, or pretrained=False for random weights")
-    return tag or given or next((t for t in tags if open_clip.get_pretrained_cfg(name, t).get('quick_gelu', False) == quick), tags[0] if tags else None)
+    if given and tag not in (None, given := pretrained.lower().replace('-', '_')):
+        raise FabricError(f"the weights {pretrained!r} are not {tag!r}; leave tag out")
+    if pretrained is True and not tags:
+        raise FabricError(f"open_clip lists no published weights of {name!r}; give a file, or pretrained=False for random weights")
+    own = (t for t in tags if open_clip.get_pretrained_cfg(name, t).get('quick_gelu', False) == quick)
+    return tag or given or next(own, tags[0] if tags else None)
 
+def _tower_of(arch, vision, quick, drawn):
+    "The image tower of a CLIP of open_clip; its text side is as small as can be, and dropped"
+    import open_clip
+    with nullcontext() if drawn else torch.device('meta'):
+        return open_clip.CLIP(arch['embed_dim'], vision, dict(width=8, heads=1, layers=1, vocab_size=2), quick).visual
+
+# %% ../nbs/10_encoders.ipynb #00000037
 def open_clip_encoder(
     name:str, # A name of open_clip
     pretrained, # As in `image_encoder`
@@ -426,14 +468,14 @@ def open_clip_encoder(
     row = Tower(name, tag, vision, look.get('quick_gelu', arch.get('quick_gelu', False)), 1e-5, False)
     tensors, licence = _tower_weights(row, pretrained)
     drawn = tensors is None or 'timm_model_name' in vision                # timm's networks hold tables that no file has
-    with nullcontext() if drawn else torch.device('meta'): body = open_clip.CLIP(arch['embed_dim'], vision, dict(width=8, heads=1, layers=1, vocab_size=2), row.quick).visual
+    body = _tower_of(arch, vision, row.quick, drawn)
     if tensors is not None: load_weights(body if drawn else body.to_empty(device='cpu'), tower_state(tensors))
     size, mode = vision.get('image_size', 224), dict(squash='squash', longest='border').get(look.get('resize_mode'), 'center')
     res = ImageEncoder(body.eval(), name, size, look.get('mean', CLIP_MEAN), look.get('std', CLIP_STD), crop_mode=mode)
     res.licence, res.args = licence, dict(tag=tag)
     return res
 
-# %% ../nbs/10_encoders.ipynb #0000002d
+# %% ../nbs/10_encoders.ipynb #00000039
 ENCODERS = dict(swatch=swatch_encoder, clip=partial(tower_encoder, 'clip'), imagebind=partial(tower_encoder, 'imagebind'),
                 mobilenet_v3_large=mobilenet_v3_encoder, mobilenetv2_tf=mobilenetv2_tf_encoder)  # name -> pretrained, arguments -> ImageEncoder
 
@@ -445,6 +487,7 @@ def _is_open_clip(name):
     import open_clip
     return name in open_clip.list_models()
 
+# %% ../nbs/10_encoders.ipynb #0000003a
 def _maker(name):
     "What builds an encoder of this name"
     if name in ENCODERS: return ENCODERS[name]
@@ -462,10 +505,12 @@ def image_encoder(
     if other: raise FabricError(f"encoder {name!r} takes {', '.join(takes) or 'no further arguments'}, not {', '.join(other)}")
     return make(pretrained, **kwargs).requires_grad_(False).eval()
 
-# %% ../nbs/10_encoders.ipynb #00000048
+# %% ../nbs/10_encoders.ipynb #00000056
 _GROUPS = dict(   # a part that a network has -> its blocks, in timm's way, where the network does not tell
-    transformer=dict(stem=r'conv1|class_embedding|positional_embedding|ln_pre', blocks=r'transformer\.resblocks\.(\d+)'), attnpool=dict(stem=r'conv\d|bn\d', blocks=r'layer(\d+)\.(\d+)'),
-    features=dict(stem=r'features\.0\.', blocks=r'features\.(\d+)'), stages=dict(stem=r'stem|patch_embed', blocks=[(r'stages\.(\d+)\.downsample', (0,)), (r'stages\.(\d+)\.blocks\.(\d+)', None)]))
+    transformer=dict(stem=r'conv1|class_embedding|positional_embedding|ln_pre', blocks=r'transformer\.resblocks\.(\d+)'),
+    attnpool=dict(stem=r'conv\d|bn\d', blocks=r'layer(\d+)\.(\d+)'),
+    features=dict(stem=r'features\.0\.', blocks=r'features\.(\d+)'),
+    stages=dict(stem=r'stem|patch_embed', blocks=[(r'stages\.(\d+)\.downsample', (0,)), (r'stages\.(\d+)\.blocks\.(\d+)', None)]))
 
 def last_blocks(
     encoder:ImageEncoder, # From `image_encoder`
@@ -479,11 +524,12 @@ def last_blocks(
     if isinstance(matcher, dict): matcher = matcher | dict(after=[('', (99999,))])                            # timm's word for: with the group before
     blocks = list(group_parameters(core, matcher, return_values=True).values())[1:] if matcher else []
     if len(blocks) < 2: raise FabricError(f"{encoder.name!r} has no blocks that could be told apart; choose by yourself which of its parameters thaw")
-    if type(n) is not int or not 1 <= n <= len(blocks): raise FabricError(f"n is {n!r}; {encoder.name!r} has {len(blocks)} blocks, give a whole number from 1 to {len(blocks)}")
+    if type(n) is not int or not 1 <= n <= len(blocks):
+        raise FabricError(f"n is {n!r}; {encoder.name!r} has {len(blocks)} blocks, give a whole number from 1 to {len(blocks)}")
     inside = {id(p) for p in core.parameters()}
     return [p for b in blocks[-n:] for p in b] + [p for p in body.parameters() if id(p) not in inside]
 
-# %% ../nbs/10_encoders.ipynb #0000004b
+# %% ../nbs/10_encoders.ipynb #00000059
 def encoder_card(
     encoder:nn.Module, # From `image_encoder`
 )->dict: # JSON types
@@ -491,13 +537,16 @@ def encoder_card(
     if encoder.name != 'vectors' and encoder.name not in ENCODERS and not _is_timm(encoder.name) and not _is_open_clip(encoder.name):
         raise FabricError(f"encoder {encoder.name!r} cannot be built again by name when the model is loaded; use one that image_encoder gives")
     mean, std = ([round(float(x), 6) for x in getattr(encoder, k).flatten()] if hasattr(encoder, k) else None for k in ('mean', 'std'))
-    return dict(name=encoder.name, args=getattr(encoder, 'args', {}), size=encoder.size, crop=getattr(encoder, 'crop', 1.), crop_mode=getattr(encoder, 'crop_mode', 'center'), n_out=encoder.n_out,
+    crop, mode = getattr(encoder, 'crop', 1.), getattr(encoder, 'crop_mode', 'center')
+    return dict(name=encoder.name, args=getattr(encoder, 'args', {}), size=encoder.size, crop=crop, crop_mode=mode, n_out=encoder.n_out,
                 mean=mean, std=std, licence=getattr(encoder, 'licence', ''))
 
+# %% ../nbs/10_encoders.ipynb #0000005a
 def _as_on_card(card, make, describe):
     "What `make` builds of a card that `describe` gave, with random weights"
     args = card.get('args', {})
-    if not isinstance(args, dict) or {'name', 'pretrained'} & {*args}: raise FabricError(f"args of the encoder are {args!r}; the card is not one that {describe.__name__} gave")
+    if not isinstance(args, dict) or {'name', 'pretrained'} & {*args}:
+        raise FabricError(f"args of the encoder are {args!r}; the card is not one that {describe.__name__} gave")
     res = make(card['name'], pretrained=False, **args)
     here = describe(res)
     bad = [f"{k} {card.get(k)} there and {here[k]} here" for k in here if k not in ('name', 'args', 'licence') and card.get(k, here[k]) != here[k]]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['JOURNAL', 'ABOUT', 'HOW', 'BATCH', 'check_folder', 'Sorting']
 
-# %% ../nbs/05g_filing.ipynb #e0cd8cf5
+# %% ../nbs/05g_filing.ipynb #00000003
 import csv, errno, hashlib, io, json, os, re, secrets, stat
 from collections import Counter
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from .core import FabricError, pick
 try: import fcntl
 except ImportError: fcntl = None   # Windows
 
-# %% ../nbs/05g_filing.ipynb #54b0a8d6
+# %% ../nbs/05g_filing.ipynb #00000006
 _tmp = re.compile(r'\.sorting-[0-9a-f]{16}\.tmp')   # names of unfinished files, which no file of the user gets
 
 def _digest(path, out=None):
@@ -37,7 +37,7 @@ def _names(name, digest):
         return stem[:n] + more + suffix
     return [o for o in map(cut, ('', *(f'_{digest[:n]}' for n in (8, 16, 64)))) if not _tmp.fullmatch(o)]
 
-# %% ../nbs/05g_filing.ipynb #73b8674c
+# %% ../nbs/05g_filing.ipynb #00000009
 JOURNAL, ABOUT, _LOCK = 'sorted.csv', 'sorting.json', '.sorting.lock'
 
 def check_folder(
@@ -46,10 +46,12 @@ def check_folder(
     "Refuse what is not one plain name of a folder"
     try: fits = isinstance(name, str) and len(os.fsencode(name)) <= 255
     except ValueError: fits = False
-    if fits and name.strip(' .') and not re.search(r'[/\\\0]', name) and not os.path.splitdrive(name)[0] and name.casefold() not in (JOURNAL, ABOUT, _LOCK): return
-    raise FabricError(f"the folder {str(name)[:80]!r} is not one plain name of at most 255 bytes without / and \\, or it is taken by the journal; rename the class")
+    plain = fits and name.strip(' .') and not re.search(r'[/\\\0]', name) and not os.path.splitdrive(name)[0]
+    if plain and name.casefold() not in (JOURNAL, ABOUT, _LOCK): return
+    raise FabricError(f"the folder {str(name)[:80]!r} is not one plain name of at most 255 bytes without / and \\, "
+                      "or it is taken by the journal; rename the class")
 
-# %% ../nbs/05g_filing.ipynb #f9af9b01
+# %% ../nbs/05g_filing.ipynb #0000000c
 _odd = re.compile('[\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|^[=+@＝＋－＠]|^-(?![0-9.]+(?:e[+-]?[0-9]+)?$)')
 
 def _line(cells):
@@ -64,7 +66,7 @@ def _cells(line):
     except csv.Error: return []
     return [re.sub(r'\\u([0-9a-f]{4})', lambda m: chr(int(m[1], 16)), o) for o in cells]
 
-# %% ../nbs/05g_filing.ipynb #1ff56b33
+# %% ../nbs/05g_filing.ipynb #0000000f
 HOW = dict(copy='copied', move='moved', link='linked')   # link: a second name of the same file on the same disk
 BATCH = 64                                               # rows that may wait to be written
 _no_links = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -89,7 +91,7 @@ class Sorting:
             if (self.dir/JOURNAL).exists():
                 with open(self.dir/JOURNAL, 'rb') as f: self._read(f)
 
-# %% ../nbs/05g_filing.ipynb #dc6a1481
+# %% ../nbs/05g_filing.ipynb #00000011
 @patch
 @contextmanager
 def _told(self:Sorting, path):
@@ -99,12 +101,13 @@ def _told(self:Sorting, path):
     except (OSError, ValueError, TypeError) as e:
         no = getattr(e, 'errno', None)
         if no in (errno.ENOSPC, errno.EDQUOT): why = f'no space is left for it in {self.dir}; make room'
-        elif self.how == 'link' and no in (errno.EXDEV, *_no_links): why = f"it cannot be linked into {self.dir} ({e.strerror}); take how='copy'"
+        elif self.how == 'link' and no in (errno.EXDEV, *_no_links):
+            why = f"it cannot be linked into {self.dir} ({e.strerror}); take how='copy'"
         elif path != self.dir and not os.path.lexists(path): why = 'it is gone from its place; look which files there are'
         else: why = f'it cannot be written or read ({e}); mend that'
         raise FabricError(f"{path}: {why}, and run again: what was done before stands and is not done twice") from e
 
-# %% ../nbs/05g_filing.ipynb #8e9ddf80
+# %% ../nbs/05g_filing.ipynb #00000013
 @patch
 def _open(self:Sorting):
     self.dir.mkdir(parents=True, exist_ok=True)
@@ -112,10 +115,11 @@ def _open(self:Sorting):
     try:
         if fcntl: fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError: alone = False   # others are sorting here
-    left = [p for o in ('.sorting-*.tmp', '*/.sorting-*.tmp') for p in self.dir.glob(o) if _tmp.fullmatch(p.name)] if alone else []
-    for p in left: p.unlink(missing_ok=True)
+    for pattern in ('.sorting-*.tmp', '*/.sorting-*.tmp')*alone:
+        for p in [p for p in self.dir.glob(pattern) if _tmp.fullmatch(p.name)]: p.unlink(missing_ok=True)
     if fcntl: fcntl.flock(self._lock, fcntl.LOCK_SH)
 
+# %% ../nbs/05g_filing.ipynb #00000014
 @patch
 def _agree(self:Sorting, about):
     "Keep the facts of this sorting, or compare them with those that are kept"
@@ -129,7 +133,7 @@ def _agree(self:Sorting, about):
     differ = [f'{k} is {found.get(k)!r} there and {want.get(k)!r} now' for k in sorted({*found, *want}) if found.get(k) != want.get(k)]
     if differ: raise FabricError(f"{self.dir} was sorted otherwise: {'; '.join(differ)}. Give another output_dir, or the same facts")
 
-# %% ../nbs/05g_filing.ipynb #2f1e1ed0
+# %% ../nbs/05g_filing.ipynb #00000016
 @patch
 def _write(self:Sorting, target, fill, mtime_ns=None):
     "A new file, whole or not at all; FileExistsError if its name is taken"
@@ -149,7 +153,7 @@ def _write(self:Sorting, target, fill, mtime_ns=None):
                 os.rename(tmp, target)
     finally: tmp.unlink(missing_ok=True)
 
-# %% ../nbs/05g_filing.ipynb #3ee10862
+# %% ../nbs/05g_filing.ipynb #00000018
 @patch
 def _lay(self:Sorting, file, target, digest):
     "Copy, move or link one file to a name that is free; FileExistsError if it is not"
@@ -163,12 +167,13 @@ def _lay(self:Sorting, file, target, digest):
         if _digest(file, f) != digest: raise FabricError(f"{file}: it changed while it was read; run again, and it is read anew")
     self._write(target, fill, os.stat(file).st_mtime_ns)
 
-# %% ../nbs/05g_filing.ipynb #a231e101
+# %% ../nbs/05g_filing.ipynb #00000019
 @patch
 def _holds(self:Sorting, target, size, digest):
     "Does this name hold this content?"
     if target in self._claimed: return self._claimed[target] == digest
-    return target.is_file() and not target.is_symlink() and target.stat().st_size == size and _digest(target) == digest
+    if not target.is_file() or target.is_symlink() or target.stat().st_size != size: return False
+    return _digest(target) == digest
 
 @patch
 def _place(self:Sorting, file, home, digest):
@@ -182,7 +187,7 @@ def _place(self:Sorting, file, home, digest):
             if self._holds(home/name, size, digest): return name, 'there'   # another process was faster
     raise FabricError(f"{file}: all of its names in {home} are taken: {', '.join(names)}; rename one of those files")
 
-# %% ../nbs/05g_filing.ipynb #050ce506
+# %% ../nbs/05g_filing.ipynb #0000001b
 def _stamp(file):
     "Size and time of a plain file"
     facts = os.stat(file)
@@ -202,7 +207,7 @@ def _note(self:Sorting, *cells):
     if len(self._new) >= BATCH: self.flush()
     return row
 
-# %% ../nbs/05g_filing.ipynb #445ed2c4
+# %% ../nbs/05g_filing.ipynb #0000001c
 @patch
 def put(self:Sorting,
     path:str|Path, # The file
@@ -217,10 +222,11 @@ def put(self:Sorting,
         stamp, digest = _stamp(file), _digest(file)
         if not self.dry_run: home.mkdir(parents=True, exist_ok=True)
         name, done = self._place(file, home, digest)
-        if self.how == 'move' and not (home.is_dir() and os.path.samefile(os.path.dirname(file), home)): done = 'moved'   # else it lies there already
+        lies_there = home.is_dir() and os.path.samefile(os.path.dirname(file), home)
+        if self.how == 'move' and not lies_there: done = 'moved'
     return self._note(file, folder, *cells, f'{folder}/{name}', done, '', *stamp)
 
-# %% ../nbs/05g_filing.ipynb #04bbe971
+# %% ../nbs/05g_filing.ipynb #0000001d
 @patch
 def leave(self:Sorting,
     path:str|Path, # The file
@@ -246,7 +252,7 @@ def done(self:Sorting,
     except (OSError, FabricError): same = False
     return row if same and self.how != 'move' else None
 
-# %% ../nbs/05g_filing.ipynb #0ccaa9be
+# %% ../nbs/05g_filing.ipynb #0000001f
 @patch
 @contextmanager
 def _journal(self:Sorting):
@@ -267,7 +273,7 @@ def _read(self:Sorting, f):
         if self._at: self._rows[cells[0]] = dict(zip(self.columns, cells))
         self._at += len(line) + 1
 
-# %% ../nbs/05g_filing.ipynb #d8810ed9
+# %% ../nbs/05g_filing.ipynb #00000020
 @patch
 def _remove(self:Sorting, row):
     "Remove the source of a moved file; why it must stay, or nothing"
@@ -281,10 +287,11 @@ def _remove(self:Sorting, row):
     row.update(done='copied', why=why)
     return f"{row['file']}: {why}"
 
+# %% ../nbs/05g_filing.ipynb #00000022
 @patch
 def _append(self:Sorting):
     "Write the rows that wait, unless they are there"
-    same = lambda a, b: all(a[k] == b[k] for k in ('folder', 'target', 'why', 'size', 'mtime_ns')) and (a['done'] == 'moved') == (b['done'] == 'moved')
+    def same(a, b): return all(a[k] == b[k] for k in ('folder', 'target', 'why', 'size', 'mtime_ns')) and (a['done'] == 'moved') == (b['done'] == 'moved')
     with self._journal() as f:
         self._read(f)
         lines = [] if self._at else [_line(self.columns)]
@@ -295,7 +302,7 @@ def _append(self:Sorting):
         os.fsync(f.fileno())
         self._read(f)
 
-# %% ../nbs/05g_filing.ipynb #33b34cdd
+# %% ../nbs/05g_filing.ipynb #00000023
 def _sync(folder):
     "Force the names in a folder to the disk"
     if not fcntl: return   # Windows does so by itself
@@ -308,14 +315,17 @@ def flush(self:Sorting):
     "Bring to the disk what was done, and write it into the journal"
     if self.dry_run or not self._new: return
     with self._told(self.dir):
-        for folder in {self.dir, *((self.dir/r['target']).parent for r in self._new.values() if r['target'])}: _sync(folder)
+        homes = {(self.dir/r['target']).parent for r in self._new.values() if r['target']}
+        for folder in {self.dir, *homes}: _sync(folder)
         self._append()
         stay = list(filter(None, map(self._remove, self._new.values())))
         if stay: self._append()
     self._new = {}
-    if stay: raise FabricError(f"{len(stay)} files stand in {self.dir} but stay in their old places too; mend that and run again, or take how='copy'. " + '; '.join(stay[:5]))
+    if stay:
+        raise FabricError(f"{len(stay)} files stand in {self.dir} but stay in their old places too; mend that and run again, "
+                          f"or take how='copy'. {'; '.join(stay[:5])}")
 
-# %% ../nbs/05g_filing.ipynb #14949760
+# %% ../nbs/05g_filing.ipynb #00000025
 @patch
 def close(self:Sorting):
     "Write what waits, and give the folder free"

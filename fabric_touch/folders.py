@@ -6,7 +6,7 @@
 __all__ = ['PHOTO_SUFFIXES', 'ALIKE', 'photo_files', 'ClassTable', 'read_folders', 'class_table', 'make_folders', 'LookEncoder',
            'look_distances', 'alike', 'like_any', 'split_classes', 'alike_table', 'tell_alike']
 
-# %% ../nbs/05e_folders.ipynb #e983e552
+# %% ../nbs/05e_folders.ipynb #00000003
 import colorsys, os, re, unicodedata
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,14 +18,15 @@ from scipy.sparse.csgraph import connected_components
 from .core import FabricError, paced, pick, whole_folder
 from .swatches import STRUCTURES, _whole, draw_structures, draw_swatch
 
-# %% ../nbs/05e_folders.ipynb #58257e0a
+# %% ../nbs/05e_folders.ipynb #00000008
 PHOTO_SUFFIXES = tuple('.apng .avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp'.split())   # in lower case
 
 def _entries(folder):
     "What stands in a folder, by name, without what the system put there"
     if not isinstance(folder, (str, Path)) or not str(folder): raise FabricError(f"{folder!r} is no folder; give the path of one")
     try:
-        with os.scandir(folder) as found: return sorted((e for e in found if e.name[0] != '.' and e.name not in ('Thumbs.db', 'desktop.ini')), key=lambda e: e.name)
+        with os.scandir(folder) as found: shown = [e for e in found if e.name[0] != '.' and e.name not in ('Thumbs.db', 'desktop.ini')]
+        return sorted(shown, key=lambda e: e.name)
     except FileNotFoundError: raise FabricError(f"{str(folder)[:200]}: no such folder") from None
     except NotADirectoryError: raise FabricError(f"{folder}: is a file, not a folder; give the folder that holds it") from None
     except (OSError, ValueError) as e: raise FabricError(f"{str(folder)[:200]!r}: cannot be read as a folder ({getattr(e, 'strerror', e)})") from e
@@ -35,14 +36,16 @@ def photo_files(
     skip=(), # Folders that are not entered
 )->tuple: # Photos and other files, two sorted lists of Path
     "The photos in a folder, and what else is there"
-    skip, todo, found = {os.path.realpath(s) for s in skip}, [folder], ([], [])
+    skip, todo, photos, others = {os.path.realpath(s) for s in skip}, [folder], [], []
     while todo:
         for e in _entries(todo.pop()):
-            if not e.is_dir(follow_symlinks=False): found[not (os.path.splitext(e.name)[1].lower() in PHOTO_SUFFIXES and e.is_file())].append(e.path)
-            elif not skip or os.path.realpath(e.path) not in skip: todo.append(e.path)
-    return tuple([Path(p) for p in sorted(some)] for some in found)
+            if e.is_dir(follow_symlinks=False):
+                if not skip or os.path.realpath(e.path) not in skip: todo.append(e.path)
+            elif os.path.splitext(e.name)[1].lower() in PHOTO_SUFFIXES and e.is_file(): photos.append(e.path)
+            else: others.append(e.path)
+    return tuple([Path(p) for p in sorted(some)] for some in (photos, others))
 
-# %% ../nbs/05e_folders.ipynb #30f49c01
+# %% ../nbs/05e_folders.ipynb #0000000c
 def _nothing(): return pd.DataFrame(dict(file=[], why=[]), dtype=object)
 
 @dataclass(repr=False, eq=False)
@@ -58,7 +61,9 @@ class ClassTable:
     def __len__(self): return len(self.items)
     def targets(self): return pd.Index(self.classes).get_indexer(self.items.label).astype(np.int64)
     def counts(self): return pd.Series(np.bincount(self.targets(), minlength=len(self.classes)), self.classes, name='photos')
-    def take(self, rows): return replace(self, items=self.items.iloc[rows.to_numpy() if isinstance(rows, pd.Series) else rows].reset_index(drop=True))
+    def take(self, rows):
+        rows = rows.to_numpy() if isinstance(rows, pd.Series) else rows
+        return replace(self, items=self.items.iloc[rows].reset_index(drop=True))
     def __repr__(self):
         left = f'; {len(self.left_out):,} files left out' if len(self.left_out) else ''
         return f'{len(self):,} photos in {len(self.classes)} classes: {_few(f"{c} {n:,}" for c,n in self.counts().items())}{left}'
@@ -67,7 +72,7 @@ def _few(names, most=12):
     names = list(map(str, names))
     return ', '.join(names[:most]) + (f', … ({len(names)} in all)' if len(names) > most else '')
 
-# %% ../nbs/05e_folders.ipynb #f9c9e473
+# %% ../nbs/05e_folders.ipynb #0000000f
 _DEVICES = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?', re.I)
 
 def _ordered(names):
@@ -80,13 +85,15 @@ def _no_folder(name): return _no_text(name) or bool(re.search(r'[<>:"/\\|?*]|[. 
 def _check_names(names):
     "Refuse classes that could not be folders on every system"
     bad = [n for n in names if _no_folder(n)]
-    if bad: raise FabricError(f"{', '.join(map(ascii, bad[:5]))}: cannot be the name of a folder on every system; rename the class without control characters, <>:\"/\\|?*, a dot or blank at the end, or a name such as CON")
+    if bad:
+        raise FabricError(f"{', '.join(map(ascii, bad[:5]))}: cannot be the name of a folder on every system; "
+                          "rename the class without control characters, <>:\"/\\|?*, a dot or blank at the end, or a name such as CON")
     same = {}
     for n in names: same.setdefault(unicodedata.normalize('NFC', n).casefold(), []).append(n)
     twice = [' and '.join(map(ascii, s)) for s in same.values() if len(s) > 1]
     if twice: raise FabricError(f"{'; '.join(twice[:5])}: are one folder on systems that do not tell capitals or accents apart; join or rename them")
 
-# %% ../nbs/05e_folders.ipynb #436179de
+# %% ../nbs/05e_folders.ipynb #00000012
 _PARTS = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}
 
 def _class_folders(data_dir, classes):
@@ -94,13 +101,19 @@ def _class_folders(data_dir, classes):
     entries = _entries(data_dir)
     folders = {e.name: e.path for e in entries if e.is_dir(follow_symlinks=False)}
     beside = [(e.path, _why(e.path, 'it stands in no class folder')) for e in entries if e.name not in folders]
-    if folders and {f.lower() for f in folders} <= _PARTS: raise FabricError(f"{data_dir} holds only {_few(folders)}, which are parts and no classes; give {Path(data_dir)/next(iter(folders))}")
+    if folders and {f.lower() for f in folders} <= _PARTS:
+        raise FabricError(f"{data_dir} holds only {_few(folders)}, which are parts and no classes; give {Path(data_dir)/next(iter(folders))}")
     strange = [] if classes is None else sorted({*folders} - {*classes})
-    if strange: raise FabricError(f"{data_dir} holds folders that are no classes here: {_few(map(ascii, strange))}; the classes are: {_few(classes, 200)}; rename or take away the folders")
-    if len(folders) < (2 if classes is None else 1): raise FabricError(f"{data_dir} holds {f'only the folder {ascii(*folders)}' if folders else 'no folder'}; it needs a folder of photos for each class{', and at least two' if classes is None else ''}")
+    if strange:
+        here = f"{data_dir} holds folders that are no classes here: {_few(map(ascii, strange))}"
+        raise FabricError(f"{here}; the classes are: {_few(classes, 200)}; rename or take away the folders")
+    if len(folders) < (2 if classes is None else 1):
+        has, more = f'only the folder {ascii(*folders)}' if folders else 'no folder', ', and at least two' if classes is None else ''
+        raise FabricError(f"{data_dir} holds {has}; it needs a folder of photos for each class{more}")
     if classes is None: _check_names(folders)
     return folders, beside
 
+# %% ../nbs/05e_folders.ipynb #00000013
 def _why(path, other):
     "Why a file is left out"
     if os.path.isdir(path): return 'a link to a folder; put the folder itself here'
@@ -117,7 +130,7 @@ def _draw(photos, most, seed):
     rows = np.random.default_rng(seed).permutation(len(photos))[:most]
     return [photos[i] for i in np.sort(rows)]
 
-# %% ../nbs/05e_folders.ipynb #d8ed4958
+# %% ../nbs/05e_folders.ipynb #00000014
 def read_folders(
     data_dir:str|Path, # A folder that holds a folder of photos per class
     max_samples:int=None, # Most photos of a class; all if not given
@@ -134,13 +147,14 @@ def read_folders(
         left += [(f, _why(f, '')) for f in others] + [(f, 'its name is not valid Unicode; rename it') for f in photos if not _is_text(f)]
         found[name] = _draw([str(f) for f in photos if _is_text(f)], max_samples, seed)
         if not found[name]: empty.append(name)
-    if empty: raise FabricError(f"{data_dir}: no photo in {_few(map(ascii, empty))}; put photos ({', '.join(PHOTO_SUFFIXES)}) there or take the folder away")
+    if empty:
+        raise FabricError(f"{data_dir}: no photo in {_few(map(ascii, empty))}; put photos ({', '.join(PHOTO_SUFFIXES)}) there or take the folder away")
     classes = _ordered(found) if classes is None else tuple(classes)
     rows = [(f, c) for c in classes for f in found.get(c, ())]
     left = [(str(f) if _is_text(f) else ascii(str(f)), why) for f,why in left]
     return ClassTable(pd.DataFrame(rows, columns=['image', 'label']), classes, pd.DataFrame(left, columns=['file', 'why'], dtype=object))
 
-# %% ../nbs/05e_folders.ipynb #9dd2b243
+# %% ../nbs/05e_folders.ipynb #00000018
 def _label_text(v):
     "A label as text; a whole number without .0"
     if v is None or v is pd.NA or v is pd.NaT or isinstance(v, (float, np.floating)) and not np.isfinite(v): return ''
@@ -151,7 +165,7 @@ def _read_csv(source):
     except FileNotFoundError: raise FabricError(f"{source}: no such file") from None
     except Exception as e: raise FabricError(f"{source}: cannot be read as a CSV ({type(e).__name__}: {e})") from e
 
-# %% ../nbs/05e_folders.ipynb #5b3ca296
+# %% ../nbs/05e_folders.ipynb #00000019
 def class_table(
     source:pd.DataFrame|str|Path, # A table, or a CSV in UTF-8
     root:str|Path=None, # Folder that the paths start from; the CSV's own if not given
@@ -168,10 +182,12 @@ def class_table(
     for what,values,bad in ((image, images, lambda v: not v), (label, labels, _no_text)):
         rows = [i for i,v in enumerate(values, 1) if bad(v)]
         if rows: raise FabricError(f"rows {_few(rows, 5)} have no usable {what!r}, the first is {values[rows[0]-1]!r}; fill them in or take them out")
-    if not labels or classes is None and len({*labels}) < 2: raise FabricError(f"the table has {len(labels)} rows and {len({*labels})} classes; it needs at least two classes")
-    return ClassTable(pd.DataFrame(dict(image=[str(root/p) for p in images], label=labels)), _ordered({*labels}) if classes is None else tuple(classes))
+    if not labels or classes is None and len({*labels}) < 2:
+        raise FabricError(f"the table has {len(labels)} rows and {len({*labels})} classes; it needs at least two classes")
+    items = pd.DataFrame(dict(image=[str(root/p) for p in images], label=labels))
+    return ClassTable(items, _ordered({*labels}) if classes is None else tuple(classes))
 
-# %% ../nbs/05e_folders.ipynb #0598ec21
+# %% ../nbs/05e_folders.ipynb #0000001c
 def _cloth(name, n, hue, seed):
     "Rows of `draw_structures` for one class, dyed in shades of a hue"
     d = draw_structures(60*n + 200, seed)
@@ -179,7 +195,7 @@ def _cloth(name, n, hue, seed):
     u = np.random.default_rng((seed, round(1000*hue))).random((n, 3))*[.12, .4, .5] + [hue, .5, .4]
     return d.assign(dye=['#%02x%02x%02x' % tuple(int(255*v) for v in colorsys.hsv_to_rgb(*x)) for x in u])
 
-# %% ../nbs/05e_folders.ipynb #5d356dd6
+# %% ../nbs/05e_folders.ipynb #0000001d
 def make_folders(
     folder:str|Path, # A new folder
     n:int=24, # Photos of each class
@@ -191,7 +207,8 @@ def make_folders(
     "Write generated photos of cloth, a folder per class"
     folder, n, size, seed = Path(folder), _whole('n', n, 1), _whole('size', size, 32, 1024), _whole('seed', seed, 0)
     if _whole('copies', copies, 0) > n: raise FabricError(f"copies={copies} of n={n} photos; give at most n")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise FabricError(f"{folder} is there already; give the name of a new folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FabricError(f"{folder} is there already; give the name of a new folder")
     known = {s.kind: s.kind for s in STRUCTURES.values()} | {s: s for s in STRUCTURES}
     if len({*classes}) < max(2, len(classes)): raise FabricError(f"{_few(classes)}: give at least two different classes")
     rows = {c: _cloth(pick(known, c, 'kind of cloth'), n, k/len(classes), seed) for k,c in enumerate(classes)}
@@ -203,7 +220,7 @@ def make_folders(
             if i < copies: img.resize((3*size//4,)*2).save(tmp/c/f'{i:04d}_copy.jpg', quality=90)
     return read_folders(folder)
 
-# %% ../nbs/05e_folders.ipynb #18e7b295
+# %% ../nbs/05e_folders.ipynb #00000021
 class LookEncoder:
     "The perceptual hash of a photo, as an encoder"
     id, n_out, draft, size, grid, low, middle = 'look/1', 100, True, 256, 64, 20, .95     # 256 pixels are enough of a large photo
@@ -213,20 +230,23 @@ class LookEncoder:
         import torch
         grey, (w, h) = img.convert('L'), img.size
         boxes = [(w*m, h*m, w - w*m, h - h*m) for m in (0, (1 - self.middle)/2)]
-        return torch.from_numpy(np.stack([np.asarray(grey.resize((self.grid,)*2, Image.Resampling.BILINEAR, box=b), np.float32) for b in boxes]))
+        small = [grey.resize((self.grid,)*2, Image.Resampling.BILINEAR, box=b) for b in boxes]
+        return torch.from_numpy(np.stack([np.asarray(s, np.float32) for s in small]))
     def __call__(self, x): # (b, 2, 64, 64) to (b, 100)
         import torch
         waves = dctn(np.asarray(x.cpu(), np.float32), axes=(2, 3), norm='ortho')[..., :self.low, :self.low].reshape(len(x), 2, -1)[..., 1:]
         return torch.from_numpy(np.packbits(waves.reshape(len(x), -1) > .01, axis=1).astype(np.float32))   # what is plain has no waves, but rounding errors
 
+# %% ../nbs/05e_folders.ipynb #00000022
 def _bits(hashes):
     "Hashes as +1 and -1: (2, n, bits), of the whole and of the middle"
     h = np.asarray(hashes)
-    if h.ndim != 2 or h.shape[1] != LookEncoder.n_out or not ((h >= 0) & (h <= 255) & (h == np.floor(h))).all(): raise FabricError(f"hashes have shape {h.shape}; give (n, {LookEncoder.n_out}) whole numbers from 0 to 255, as LookEncoder makes them")
+    if h.ndim != 2 or h.shape[1] != LookEncoder.n_out or not ((h >= 0) & (h <= 255) & (h == np.floor(h))).all():
+        raise FabricError(f"hashes have shape {h.shape}; give (n, {LookEncoder.n_out}) whole numbers from 0 to 255, as LookEncoder makes them")
     k = LookEncoder().n_bits
     return np.unpackbits(h.astype(np.uint8), axis=1)[:, :2*k].reshape(len(h), 2, k).transpose(1, 0, 2).astype(np.int8)*2 - 1
 
-# %% ../nbs/05e_folders.ipynb #f051036d
+# %% ../nbs/05e_folders.ipynb #00000024
 def _flip():
     "What mirroring does to the signs"
     signs = np.ones((LookEncoder.low, LookEncoder.low), np.int8)
@@ -249,7 +269,7 @@ def look_distances(
     "In how many bits photos differ"
     return _near(_bits(a), _bits(b), mirror)
 
-# %% ../nbs/05e_folders.ipynb #ec44d6fd
+# %% ../nbs/05e_folders.ipynb #00000029
 ALIKE = 72   # bits of 399 that near-duplicates may differ in
 
 def _join(group, a, b):
@@ -259,6 +279,7 @@ def _join(group, a, b):
     at = connected_components(coo_array((np.ones(len(edges[0]), bool), edges), shape=(n, n)), directed=False)[1]
     return np.unique(at, return_index=True)[1][at]
 
+# %% ../nbs/05e_folders.ipynb #0000002b
 def alike(
     hashes, # (n, 100), of `LookEncoder`
     max_distance:int=ALIKE, # Bits of 399 in which near-duplicates may differ; 0 for equal ones only
@@ -266,7 +287,9 @@ def alike(
     block:int=2048, # Photos compared at a time
 )->np.ndarray: # (n,) int, numbered by first appearance
     "The group of near-duplicates that each photo belongs to"
-    if isinstance(max_distance, bool) or not isinstance(max_distance, (int, np.integer)) or not 0 <= max_distance <= 100: raise FabricError(f"max_distance is {max_distance!r}; give a whole number of bits from 0 to 100 ({ALIKE} is advised: photos that have nothing in common differ in about 200 of 399)")
+    if isinstance(max_distance, bool) or not isinstance(max_distance, (int, np.integer)) or not 0 <= max_distance <= 100:
+        raise FabricError(f"max_distance is {max_distance!r}; give a whole number of bits from 0 to 100 "
+                          f"({ALIKE} is advised: photos that have nothing in common differ in about 200 of 399)")
     bits = _bits(hashes)
     packed = np.asarray(hashes).astype(np.uint8)
     if not len(packed): return np.zeros(0, int)
@@ -278,7 +301,7 @@ def alike(
         if new.any(): group = _join(group, a[new]+i, b[new]+j)
     return pd.factorize(group[at.reshape(-1)])[0]
 
-# %% ../nbs/05e_folders.ipynb #27f35650
+# %% ../nbs/05e_folders.ipynb #0000002f
 def like_any(
     hashes, # (n, 100), of `LookEncoder`
     others, # (m, 100)
@@ -287,10 +310,11 @@ def like_any(
     "Which photos are near-duplicates of one of the others"
     res = np.zeros(len(hashes), bool)
     for i in range(0, len(hashes), block):
-        for j in range(0, len(others), block): res[i:i+block] |= (look_distances(hashes[i:i+block], others[j:j+block]) <= ALIKE).any(1)
+        for j in range(0, len(others), block):
+            res[i:i+block] |= (look_distances(hashes[i:i+block], others[j:j+block]) <= ALIKE).any(1)
     return res
 
-# %% ../nbs/05e_folders.ipynb #d30b23da
+# %% ../nbs/05e_folders.ipynb #00000034
 def split_classes(
     targets, # Class of each photo, (n,) int
     groups=None, # Group of each photo, as `alike` gives them; each for itself if not given
@@ -301,8 +325,7 @@ def split_classes(
     "A stratified split with near-duplicates on one side"
     y = np.asarray(targets)
     g = np.arange(len(y)) if groups is None else pd.factorize(np.asarray(groups))[0]
-    if y.ndim != 1 or g.shape != y.shape or not len(y) or y.dtype.kind not in 'iu' or y.min() < 0: raise FabricError(f"targets have shape {y.shape} of {y.dtype} and groups {g.shape}; give one whole number from 0 per photo")
-    if not isinstance(valid_pct, (int, float)) or not 0 < valid_pct < 1: raise FabricError(f"valid_pct is {valid_pct!r}; give a share above 0 and below 1, as .2")
+    _check_split(y, g, valid_pct)
     counts = coo_array((np.ones(len(y)), (g, y))).tocsr()                     # groups x classes
     order = np.random.default_rng(_whole('seed', seed, 0)).permutation(counts.shape[0])
     side = _both_sides(counts, order, lambda k: str(k) if names is None else names[k])
@@ -314,7 +337,13 @@ def split_classes(
         have[k] += n*side[i]
     return tuple(np.flatnonzero(side[g] == s) for s in (0, 1))
 
-# %% ../nbs/05e_folders.ipynb #65683d4d
+# %% ../nbs/05e_folders.ipynb #00000035
+def _check_split(y, g, valid_pct):
+    if y.ndim != 1 or g.shape != y.shape or not len(y) or y.dtype.kind not in 'iu' or y.min() < 0:
+        raise FabricError(f"targets have shape {y.shape} of {y.dtype} and groups {g.shape}; give one whole number from 0 per photo")
+    if not isinstance(valid_pct, (int, float)) or not 0 < valid_pct < 1:
+        raise FabricError(f"valid_pct is {valid_pct!r}; give a share above 0 and below 1, as .2")
+
 def _both_sides(counts, order, name):
     "Place a group of every class on either side, the small ones first: 1 to validate, 0 to train, -1 not placed yet"
     side, size, by_class = np.full(len(order), -1), counts.sum(1), counts.tocsc()
@@ -327,10 +356,12 @@ def _both_sides(counts, order, name):
             free = mine[side[mine] < 0]
             if len(mine) and not (side[mine] == s).any() and len(free): side[free[0]] = s
         if len(mine) and len({*side[mine]} - {-1}) < 2: short.append(name(k))
-    if short: raise FabricError(f"{_few(short)}: all photos of the class are near-duplicates of each other, or there is only one; a split needs at least two that are not alike: add photos or leave the class out")
+    if short:
+        raise FabricError(f"{_few(short)}: all photos of the class are near-duplicates of each other, or there is only one; "
+                          "a split needs at least two that are not alike: add photos or leave the class out")
     return side
 
-# %% ../nbs/05e_folders.ipynb #cdf234a7
+# %% ../nbs/05e_folders.ipynb #00000039
 def alike_table(
     table:ClassTable, # Photos
     groups, # Group of each, as `alike` gives them
@@ -349,4 +380,8 @@ def tell_alike(
     if not len(d): return f'No near-duplicates among {len(table):,} photos.'
     both = d[d.classes > 1]
     told = [' = '.join(f'{l}/{Path(p).name}' for l,p in zip(g.label, g.image)) for _,g in both.groupby('group')]
-    return f'{len(d):,} of {len(table):,} photos are near-duplicates, in {d.group.nunique():,} group{"s"*(d.group.nunique() > 1)}.' + (f' {len(told)} of these stand{"s"*(len(told) == 1)} in more than one class: {"; ".join(told[:5])}{"; …" if len(told) > 5 else ""}.' if told else '')
+    n = d.group.nunique()
+    sentence = f'{len(d):,} of {len(table):,} photos are near-duplicates, in {n:,} group{"s"*(n > 1)}.'
+    if not told: return sentence
+    some = '; '.join(told[:5]) + '; …'*(len(told) > 5)
+    return f'{sentence} {len(told)} of these stand{"s"*(len(told) == 1)} in more than one class: {some}.'

@@ -58,6 +58,7 @@ class TouchLoss(nn.Module):
     def activation(self, pred): return activate(pred, self.targets)
     def decodes(self, pred): return pred
 
+# %% ../nbs/08_train.ipynb #0000000b
 def activate(
     pred:Tensor, # (b, targets, width) raw outputs, or (b, targets) indices of levels
     targets:tuple, # Of `Target`
@@ -70,14 +71,13 @@ def activate(
         else: res[:, j, 0] = pred[:, j, 0].float()*t.std + t.mean
     return res
 
-# %% ../nbs/08_train.ipynb #0000000a
 def _between(x, levels):
     "Numbers (b, targets) as shares of the two levels they lie between (b, targets, width)"
     last = torch.tensor(levels, device=x.device) - 1
     x = torch.minimum(x.float().clamp(min=0), last)[..., None]
     return (1 - (x - torch.arange(max(levels), device=x.device)).abs()).clamp(min=0)
 
-# %% ../nbs/08_train.ipynb #0000000f
+# %% ../nbs/08_train.ipynb #00000010
 def freeze(
     module:nn.Module, # The part that shall not learn
 )->nn.Module: # The same
@@ -93,7 +93,7 @@ def eval_frozen(
         if ps and not any(p.requires_grad for p in ps): nn.Module.train(m, False)   # a model's own `train` may call this function
     return model
 
-# %% ../nbs/08_train.ipynb #00000012
+# %% ../nbs/08_train.ipynb #00000013
 def freeze_folded(
     module:nn.Module, # A network that shall learn
 )->nn.Module: # The same
@@ -103,7 +103,7 @@ def freeze_folded(
     for m in norms*folded: m.requires_grad_(False)
     return module
 
-# %% ../nbs/08_train.ipynb #00000015
+# %% ../nbs/08_train.ipynb #00000016
 def changing(
     model:nn.Module, # In training mode
 )->dict: # Name to tensor, as in `state_dict`
@@ -113,7 +113,7 @@ def changing(
         if not m.training: still |= {f'{name}.{b}'.lstrip('.') for b in m._buffers}
     return {k: v.detach() for k,v in model.state_dict().items() if k not in still}
 
-# %% ../nbs/08_train.ipynb #00000018
+# %% ../nbs/08_train.ipynb #00000019
 class KeepBest(Callback):
     "Keep the best weights, in memory and in a safetensors file if given, and load them when training ends; stop when nothing improves"
     order = 60   # after the recorder
@@ -135,18 +135,23 @@ class KeepBest(Callback):
         self.finite |= bool(np.isfinite(self.rows[-1][0]))
         if value < self.best: self._keep(value)
         if self.patience and self.epoch-self.best_epoch >= self.patience: raise CancelFitException
-    def _keep(self, value):
-        self.best, self.best_epoch = value, self.epoch
-        state = self.model.state_dict()
-        self.state = {k: state[k].detach().clone() for k in self.moving}
-        if self.path:
-            with whole_file(self.path) as tmp: save_model(self.model, str(tmp))
-    def after_fit(self):
-        if self.rows and not self.fresh and not self.finite: raise FabricError("the training loss was not a number in any epoch; use a lower learning rate, or look for NaN in the data")
-        if self.restore and self.state: self.model.load_state_dict(self.state, strict=False)
-        self.state = None
 
-# %% ../nbs/08_train.ipynb #00000019
+# %% ../nbs/08_train.ipynb #0000001b
+@patch
+def _keep(self:KeepBest, value):
+    self.best, self.best_epoch = value, self.epoch
+    state = self.model.state_dict()
+    self.state = {k: state[k].detach().clone() for k in self.moving}
+    if self.path:
+        with whole_file(self.path) as tmp: save_model(self.model, str(tmp))
+
+@patch
+def after_fit(self:KeepBest):
+    if self.rows and not self.fresh and not self.finite:
+        raise FabricError("the training loss was not a number in any epoch; use a lower learning rate, or look for NaN in the data")
+    if self.restore and self.state: self.model.load_state_dict(self.state, strict=False)
+    self.state = None
+
 @patch
 def state_dict(self:KeepBest): return {k: getattr(self, k) for k in ('rows', 'state', 'best', 'best_epoch', 'names', 'finite')}
 
@@ -156,14 +161,14 @@ def load_state_dict(self:KeepBest, state):
     if any(v.shape != own[k].shape for k,v in (state['state'] or {}).items()): raise ValueError("the best weights have other shapes than the model's")
     for k in self.state_dict(): setattr(self, k, state[k])
 
-# %% ../nbs/08_train.ipynb #0000001a
+# %% ../nbs/08_train.ipynb #0000001c
 def trained(
     model:nn.Module, # Any model
 )->list: # One group of parameters
     "The parameters that need gradients, as fastai's splitter"
     return [[p for p in model.parameters() if p.requires_grad]]
 
-# %% ../nbs/08_train.ipynb #0000001b
+# %% ../nbs/08_train.ipynb #0000001d
 @delegates(Learner.__init__)
 def fit_learner(
     dls, # DataLoaders
@@ -183,7 +188,7 @@ def fit_learner(
     learn._xtra = []          # a Learner passes its model's attributes on as its own, and warns when a callback uses one of their names
     return learn
 
-# %% ../nbs/08_train.ipynb #00000021
+# %% ../nbs/08_train.ipynb #00000026
 def fit_cosine(
     learn:Learner, # Any
     n_epoch:int, # Epochs, warm-up and all
@@ -197,14 +202,14 @@ def fit_cosine(
     sched = ParamScheduler(dict(lr=combine_scheds([share, 1-share], [SchedLin(lr/100, lr), SchedCos(lr, 0)])))
     learn.fit(n_epoch, cbs=[sched, *L(cbs)])
 
-# %% ../nbs/08_train.ipynb #00000024
+# %% ../nbs/08_train.ipynb #00000029
 def history(
     learn:Learner, # After fitting
 )->pd.DataFrame: # epoch, train_loss, valid_loss and the metrics, a row for each epoch
     "The recorded losses and metrics of the last fit"
     return pd.DataFrame(learn.keep_best.rows, columns=learn.keep_best.names).rename_axis('epoch').reset_index()
 
-# %% ../nbs/08_train.ipynb #00000027
+# %% ../nbs/08_train.ipynb #0000002c
 def _pack(x, tensors, name):
     "Nested values as JSON has them; tensors are put aside under the way that leads to them"
     if isinstance(x, Mapping): return {k: _pack(v, tensors, f'{name}.{k}') for k,v in x.items()}
@@ -220,7 +225,7 @@ def _unpack(x, tensors, name):
     if list(x) == ['$']: return tensors[name] if x['$'] == 'tensor' else float(x['$'])
     return {k: _unpack(v, tensors, f'{name}.{k}') for k,v in x.items()}
 
-# %% ../nbs/08_train.ipynb #00000029
+# %% ../nbs/08_train.ipynb #0000002f
 def _dice(dls): return [random, *(dl.rng for dl in dls.loaders if hasattr(dl, 'rng'))]     # Python's and those of the DataLoaders
 
 def _random_states(dls):
@@ -233,7 +238,7 @@ def _set_random_states(dls, states):
     np.random.set_state(tuple(states['numpy'])); torch.set_rng_state(states['torch'])
     for i,s in zip(range(torch.cuda.device_count()), states['gpus']): torch.cuda.set_rng_state(s, i)
 
-# %% ../nbs/08_train.ipynb #0000002b
+# %% ../nbs/08_train.ipynb #00000031
 class KeepState(Callback):
     "Write the state of training to a folder after each epoch, and go on from it with the result of a run that was never stopped"
     order = 70   # after KeepBest
@@ -258,23 +263,34 @@ class KeepState(Callback):
     def after_cancel_fit(self):
         if self.due and len(self.recorder.values) > self.epoch: self._write(stopped=True)      # after an epoch, not within one
 
-# %% ../nbs/08_train.ipynb #0000002c
+# %% ../nbs/08_train.ipynb #00000033
 @patch
 def _run(self:KeepState): return dict(n_epoch=self.n_epoch, n_batches=len(self.dls.train), metrics=list(self.recorder.metric_names), tag=self.tag)
 
 @patch
+def _told(self:KeepState):
+    "What the recorder has seen"
+    rec = self.recorder
+    return dict(values=rec.values, iters=rec.iters, lrs=torch.tensor(rec.lrs, dtype=torch.float64), losses=torch.stack(rec.losses),
+        smooth=[rec.smooth_loss.count, rec.smooth_loss.val], train_iter=self.train_iter)
+
+@patch
+def _left(self:KeepState):
+    "Gradients left over by accumulation; 0: there, and all zero"
+    return {n: p.grad if p.grad.any() else 0 for n,p in self.model.named_parameters() if p.grad is not None}
+
+@patch
 def _write(self:KeepState, stopped=False):
-    rec, weights, tensors = self.recorder, self.model.state_dict(), {}
-    state = dict(done=self.epoch+1, stopped=stopped, model={k: v for k,v in weights.items() if k in self.moving}, opt=self.opt.state_dict(), random=_random_states(self.dls),
-        recorder=dict(values=rec.values, iters=rec.iters, lrs=torch.tensor(rec.lrs, dtype=torch.float64), losses=torch.stack(rec.losses), smooth=[rec.smooth_loss.count, rec.smooth_loss.val], train_iter=self.train_iter),
-        grads={n: p.grad if p.grad.any() else 0 for n,p in self.model.named_parameters() if p.grad is not None},       # left over by gradient accumulation; 0: there, and all zero
-        callbacks={cb.name: cb.state_dict() for cb in self.learn.cbs if hasattr(type(cb), 'state_dict')},
-        counts={cb.name: cb.count for cb in self.learn.cbs if 'count' in vars(cb)}, scaler=self.scaler.state_dict() if getattr(self.learn, 'scaler', None) else {})
+    weights, cbs, scaler, tensors = self.model.state_dict(), self.learn.cbs, getattr(self.learn, 'scaler', None), {}
+    state = dict(done=self.epoch+1, stopped=stopped, model={k: v for k,v in weights.items() if k in self.moving},
+        opt=self.opt.state_dict(), random=_random_states(self.dls), recorder=self._told(), grads=self._left(),
+        callbacks={cb.name: cb.state_dict() for cb in cbs if hasattr(type(cb), 'state_dict')},
+        counts={cb.name: cb.count for cb in cbs if 'count' in vars(cb)}, scaler=scaler.state_dict() if scaler else {})
     packed = _pack(state, tensors, 'state')
     if bad := _not_finite(tensors): warnings.warn(f"{self.folder}: the state after epoch {self.epoch} was not written: {bad}")
     else: save_checkpoint(self.folder, tensors, dict(kind='training', run=self._run(), state=packed))
 
-# %% ../nbs/08_train.ipynb #0000002d
+# %% ../nbs/08_train.ipynb #00000035
 @patch
 def _refuse(self:KeepState, why, error=None):
     raise CheckpointError(f"{self.folder}: {why}; for another run give another folder, or delete this one, and training starts from the beginning") from error
@@ -282,7 +298,8 @@ def _refuse(self:KeepState, why, error=None):
 @patch
 def _read(self:KeepState):
     "The state in the folder; None if there is none"
-    if not isinstance(self.opt, Optimizer): raise FabricError(f"KeepState knows the optimisers of fastai, not {type(self.opt).__name__}; give for instance opt_func=Adam")
+    if not isinstance(self.opt, Optimizer):
+        raise FabricError(f"KeepState knows the optimisers of fastai, not {type(self.opt).__name__}; give for instance opt_func=Adam")
     if not os.path.lexists(mend_folder(self.folder)): return
     try:
         if self.folder.is_dir() and not any(self.folder.iterdir()): return
@@ -291,9 +308,10 @@ def _read(self:KeepState):
         rows = [[*r] for r in found['recorder']['values']]
         if not 0 < found['done'] == len(rows) <= self.n_epoch: raise ValueError(f"{found['done']} epochs done, {len(rows)} told of")
         return found
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e: self._refuse(e if isinstance(e, CheckpointError) else f"not a state of training ({type(e).__name__}: {e})", e)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        self._refuse(e if isinstance(e, CheckpointError) else f"not a state of training ({type(e).__name__}: {e})", e)
 
-# %% ../nbs/08_train.ipynb #0000002e
+# %% ../nbs/08_train.ipynb #00000037
 @patch
 def _restore(self:KeepState):
     s = self.found
@@ -313,7 +331,7 @@ def _restore(self:KeepState):
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of this run ({type(e).__name__}: {e})", e)
     if s['stopped']: raise CancelFitException
 
-# %% ../nbs/08_train.ipynb #0000002f
+# %% ../nbs/08_train.ipynb #00000038
 @patch
 def _restore_steps(self:KeepState, s):
     "The optimiser's numbers and tensors, and gradients"
@@ -328,7 +346,7 @@ def _restore_steps(self:KeepState, s):
     params = dict(self.model.named_parameters())
     for k,g in s['grads'].items(): params[k].grad = g.to(params[k].device) if isinstance(g, Tensor) else torch.zeros_like(params[k])
 
-# %% ../nbs/08_train.ipynb #00000035
+# %% ../nbs/08_train.ipynb #0000003e
 def best_epochs(
     values, # One for each epoch, lower is better
     n:int=3, # How many
@@ -348,11 +366,12 @@ class KeepTop(Callback):
         if not self.due: return
         self.due, at = False, list(self.recorder.metric_names[1:-1]).index(self.monitor)
         best = best_epochs([row[at] for row in self.recorder.values], self.n)
-        if self.epoch in best: save_checkpoint(self.folder/f'epoch_{self.epoch:03d}', self.model, self.card | dict(epoch=self.epoch, **{self.monitor: self.recorder.values[-1][at]}))
+        card = self.card | {'epoch': self.epoch, self.monitor: self.recorder.values[-1][at]}
+        if self.epoch in best: save_checkpoint(self.folder/f'epoch_{self.epoch:03d}', self.model, card)
         for p in self.folder.glob('epoch_*[0-9]'):
             if int(p.name[6:]) not in best: drop_folder(p)
 
-# %% ../nbs/08_train.ipynb #00000036
+# %% ../nbs/08_train.ipynb #0000003f
 class KeepPreds(Callback):
     "Write the predictions of the validation rows to `epoch_000.npy`, … in a folder"
     def __init__(self, folder): self.folder, self.due = Path(folder), False
@@ -372,11 +391,12 @@ class TellEpoch(Callback):
     def before_train(self): self.start = time.perf_counter()
     def after_train(self): self.due = True
     def after_epoch(self):
+        named = zip(self.recorder.metric_names[1:-1], self.recorder.values[-1]) if self.due else ()
         if self.due and time.perf_counter() - self.start >= self.seconds:
-            print(f'{self.step} epoch {self.epoch+1}/{self.n_epoch}:', *(f'{k} {v:.3f}' for k,v in zip(self.recorder.metric_names[1:-1], self.recorder.values[-1])), flush=True)
+            print(f'{self.step} epoch {self.epoch+1}/{self.n_epoch}:', *(f'{k} {v:.3f}' for k,v in named), flush=True)
         self.due = False
 
-# %% ../nbs/08_train.ipynb #0000003b
+# %% ../nbs/08_train.ipynb #00000044
 class AverageWeights(Callback):
     "Validate and keep the exponential moving average of the weights"
     order = 66   # swaps back after KeepBest and KeepTop, before KeepState
@@ -403,7 +423,7 @@ class AverageWeights(Callback):
     def state_dict(self): return dict(average=self._moving(self.ema.module), steps=self.steps)
     def load_state_dict(self, state): self.ema.module.load_state_dict(state['average'], strict=False); self.steps = state['steps']
 
-# %% ../nbs/08_train.ipynb #0000003e
+# %% ../nbs/08_train.ipynb #00000047
 OutOfFold = namedtuple('OutOfFold', 'preds history')
 OutOfFold.__doc__ = "Out-of-fold predictions (n, …), and the history with a column `fold`"
 
@@ -429,7 +449,7 @@ def _claim(folder, folds, seed, tag):
     except ValueError as e: raise FabricError(f"{file}: not the record of a fold experiment ({e}); give another folder") from e
     if theirs != mine: raise FabricError(f"{folder} holds another experiment ({_unlike(theirs, mine)}); give another folder")
 
-# %% ../nbs/08_train.ipynb #0000003f
+# %% ../nbs/08_train.ipynb #00000049
 def _fit_one(make, fit, fold, seed, place):
     "(predictions of the validation rows, history) of a fresh learner"
     with seeded(seed):
@@ -441,7 +461,7 @@ def _fit_one(make, fit, fold, seed, place):
 def _predict(learn):
     with learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #00000040
+# %% ../nbs/08_train.ipynb #0000004b
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -466,7 +486,7 @@ def fit_folds(
     for (_,valid),(p,_) in zip(folds, parts): res[valid] = p
     return OutOfFold(res, pd.concat([h for _,h in parts], ignore_index=True))
 
-# %% ../nbs/08_train.ipynb #00000041
+# %% ../nbs/08_train.ipynb #0000004d
 def _write_fold(file, preds, hist):
     with whole_file(file) as tmp: np.savez(tmp, preds=preds, history=hist.to_numpy(float), columns=np.array(list(hist), dtype=str))
 
@@ -478,7 +498,7 @@ def _read_fold(file, n):
     except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as e:
         raise FabricError(f"{file}: not a finished fold, or damaged ({type(e).__name__}); remove it and the fold is trained again") from e
 
-# %% ../nbs/08_train.ipynb #00000048
+# %% ../nbs/08_train.ipynb #00000054
 def fair_epochs(
     rows:pd.DataFrame, # Of `fit_folds`: epoch, fold and `monitor`
     monitor:str='valid_loss', # Column to choose by, lower is better

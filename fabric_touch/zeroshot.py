@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROMPTS', 'text_tower', 'clip_tensors', 'class_vectors', 'zero_shot']
 
-# %% ../nbs/10a_zeroshot.ipynb #d9c66f73
+# %% ../nbs/10a_zeroshot.ipynb #00000003
 import re
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from .core import FabricError
 from .checkpoints import load_weights
 from .encoders import TOWERS, transformers_state, _tower_weights
 
-# %% ../nbs/10a_zeroshot.ipynb #cac52089
+# %% ../nbs/10a_zeroshot.ipynb #00000006
 _ELSE = r'visual\.|logit_|attn_mask$|(input_resolution|context_length|vocab_size)$'   # what stands beside the text tower
 
 def _text_state(tensors):
@@ -22,7 +22,8 @@ def _text_state(tensors):
     last = 'token_embedding.weight'
     if state := transformers_state(tensors, 'text'): return state
     prefix = min((str(n).removesuffix(last) for n in tensors if re.search(rf'(^|\.){last}$', str(n))), key=len, default=None)
-    if prefix is None: raise FabricError("these weights have no text tower; give a whole CLIP, such as open_clip's or transformers' file, not its image tower alone")
+    if prefix is None:
+        raise FabricError("these weights have no text tower; give a whole CLIP, such as open_clip's or transformers' file, not its image tower alone")
     found = {str(n)[len(prefix):]: t for n,t in tensors.items() if str(n).startswith(prefix)}
     return {n: t for n,t in found.items() if not re.match(_ELSE, n)}
 
@@ -31,6 +32,18 @@ def _shortened(transformer, args, kwargs):
     n = args[0].shape[1]                                 # (b, n, width)
     return args, kwargs | dict(attn_mask=kwargs['attn_mask'][:n, :n])
 
+# %% ../nbs/10a_zeroshot.ipynb #00000007
+def _text_sizes(state):
+    "(vocabulary, width, longest text, numbers out) of a text tower's weights, or an error"
+    names = 'token_embedding.weight', 'positional_embedding', 'text_projection'
+    sizes = [tuple(getattr(state.get(n), 'shape', ())) for n in names]
+    if any(len(s) != 2 for s in sizes):
+        raise FabricError(f"these weights are no text tower of CLIP: token_embedding.weight, positional_embedding and text_projection have shapes "
+                          f"{', '.join(map(str, sizes))}; each must have two sides")
+    (vocab, width), (context, _), (_, n_out) = sizes
+    return vocab, width, context, n_out
+
+# %% ../nbs/10a_zeroshot.ipynb #00000008
 def text_tower(
     tensors:dict, # Name to tensor of a whole CLIP, or of its text tower
     heads:int=None, # Heads of the attention; width/64 if not given
@@ -39,30 +52,31 @@ def text_tower(
     "The text tower of a CLIP"
     from open_clip.transformer import LayerNorm, QuickGELU, TextTransformer
     state = _text_state(tensors)
-    sizes = [tuple(getattr(state.get(n), 'shape', ())) for n in ('token_embedding.weight', 'positional_embedding', 'text_projection')]
-    if any(len(s) != 2 for s in sizes): raise FabricError(f"these weights are no text tower of CLIP: token_embedding.weight, positional_embedding and text_projection have shapes {', '.join(map(str, sizes))}; each must have two sides")
-    (vocab, width), (context, _), (_, n_out) = sizes
+    vocab, width, context, n_out = _text_sizes(state)
     heads = max(1, width//64) if heads is None else heads
     if type(heads) is not int or heads < 1 or width % heads: raise FabricError(f"heads is {heads!r}; give a whole number that divides the width {width}")
     layers = len({n.split('.')[2] for n in state if n.startswith('transformer.resblocks.')})
-    with torch.device('meta'): tower = TextTransformer(context, vocab, width, heads, layers, output_dim=n_out, act_layer=QuickGELU if quick_gelu else nn.GELU, norm_layer=LayerNorm)
+    act = QuickGELU if quick_gelu else nn.GELU
+    with torch.device('meta'): tower = TextTransformer(context, vocab, width, heads, layers, output_dim=n_out, act_layer=act, norm_layer=LayerNorm)
     load_weights(tower.to_empty(device='cpu'), state)
     tower.attn_mask = tower.build_causal_mask()          # no weight, so no file has it
     tower.transformer.register_forward_pre_hook(_shortened, with_kwargs=True)
     return tower.requires_grad_(False).eval()
 
-# %% ../nbs/10a_zeroshot.ipynb #7dd4bdc4
+# %% ../nbs/10a_zeroshot.ipynb #0000000a
 def clip_tensors(
     pretrained:bool|str|dict=True, # As in `image_encoder('clip')`: True, a tag, a file, or name to tensor
 )->dict: # Name to tensor, image and text side
     "The weights of a whole CLIP ViT-B/32"
-    if pretrained is False: raise FabricError("a text tower with random weights names nothing; give pretrained=True for the published weights, a tag of open_clip, or a file of a whole CLIP")
+    if pretrained is False:
+        raise FabricError("a text tower with random weights names nothing; give pretrained=True for the published weights, a tag of open_clip, or a file of a whole CLIP")
     tensors, _ = _tower_weights(TOWERS['clip'], pretrained)
     _text_state(tensors)
     return tensors
 
-# %% ../nbs/10a_zeroshot.ipynb #501d8bd1
-PROMPTS = ('a photo of a {}.', 'a shop photo of a {} on a plain background.', 'a person wearing a {}.', 'a {} laid out flat.', 'a close photo of the cloth of a {}.')
+# %% ../nbs/10a_zeroshot.ipynb #00000010
+PROMPTS = ('a photo of a {}.', 'a shop photo of a {} on a plain background.', 'a person wearing a {}.',
+           'a {} laid out flat.', 'a close photo of the cloth of a {}.')
 
 def _texts(names, what, fits, must):
     "Texts as a list, or an error"
@@ -74,12 +88,15 @@ def _tokens(texts, tower):
     "(n, longest) token numbers"
     from open_clip import get_tokenizer
     tokenizer, length = get_tokenizer('ViT-B-32'), tower.context_length
-    if tower.vocab_size != tokenizer.vocab_size: raise FabricError(f"this text tower knows {tower.vocab_size} tokens and CLIP's tokenizer has {tokenizer.vocab_size}; give weights of a CLIP with that tokenizer")
+    if tower.vocab_size != tokenizer.vocab_size:
+        raise FabricError(f"this text tower knows {tower.vocab_size} tokens and CLIP's tokenizer has {tokenizer.vocab_size}; give weights of a CLIP with that tokenizer")
     for t in texts:
-        if (n := len(tokenizer.encode(t)) + 2) > length: raise FabricError(f"{t[:80]!r} has {n} tokens, the text tower takes {length}; give a shorter class name or prompt")
+        if (n := len(tokenizer.encode(t)) + 2) > length:
+            raise FabricError(f"{t[:80]!r} has {n} tokens, the text tower takes {length}; give a shorter class name or prompt")
     tokens = tokenizer(texts, context_length=length)
     return tokens[:, :int(tokens.argmax(1).max()) + 1]   # the end of a text has the highest number
 
+# %% ../nbs/10a_zeroshot.ipynb #00000011
 @torch.no_grad()
 def class_vectors(
     classes:list, # k names, in English
@@ -94,7 +111,7 @@ def class_vectors(
     vectors = torch.cat([F.normalize(tower(t), dim=1) for t in tokens.split(64)])
     return F.normalize(vectors.unflatten(0, (len(names), len(prompts))).mean(1), dim=1)
 
-# %% ../nbs/10a_zeroshot.ipynb #404c1075
+# %% ../nbs/10a_zeroshot.ipynb #00000014
 def zero_shot(
     image_vectors, # (n, d) of the photos, of any length
     class_vectors, # (k, d) from `class_vectors`
@@ -102,6 +119,8 @@ def zero_shot(
 )->torch.Tensor: # (n, k), each row sums to 1
     "Probabilities of the classes for each photo"
     a, b = (torch.as_tensor(v, dtype=torch.float32) for v in (image_vectors, class_vectors))
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]: raise FabricError(f"image vectors have shape {tuple(a.shape)} and class vectors {tuple(b.shape)}; give (n, d) and (k, d) from the two towers of one CLIP")
-    if not (a.isfinite().all() and b.isfinite().all() and 0 < float(scale) < float('inf')): raise FabricError(f"the vectors hold NaN or infinite numbers, or scale={scale!r} is no positive number; embed the photos again")
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise FabricError(f"image vectors have shape {tuple(a.shape)} and class vectors {tuple(b.shape)}; give (n, d) and (k, d) from the two towers of one CLIP")
+    if not (a.isfinite().all() and b.isfinite().all() and 0 < float(scale) < float('inf')):
+        raise FabricError(f"the vectors hold NaN or infinite numbers, or scale={scale!r} is no positive number; embed the photos again")
     return (float(scale)*F.normalize(a, dim=1) @ F.normalize(b, dim=1).T).softmax(1)
