@@ -158,6 +158,7 @@ def link_faults(md, folder, attachments=(), here=None):
     readme.outside_code(lambda s: no_alt.extend(re.findall(r'!\[\s*\]\(([^)]+)\)', s) +
                         re.findall(r'<img(?![^>]*\balt=["\'][^"\'])[^>]*>', s)) or s, md)
     yield from (f'a picture without alternative text: {t}' for t in no_alt)
+    yield from (f'a link around a name that nbdev links itself: {t} (write the name, and the link beside it)' for t in re.findall(r'\[`[^`\n]+`\]\([^)]*\)', md))
 
 def all_link_faults():
     "Faults of links, by page"

@@ -138,7 +138,7 @@ def train_tokens(
     loc_vocab_size:int=1000, # Locations
     image_vocab_size:int=16384, # Image codes
 )->Tokens: # `n_text` is the pieces and 100 sentinels
-    "A vocabulary learnt from texts"
+    "A vocabulary learned from texts"
     n, texts = _whole('vocab_size', vocab_size, 128), [SPECIAL.sub(' ', t) for t in _texts(texts)]
     if not any(map(str.strip, texts)): raise FabricError(f"{len(texts)} texts and no word in them; give captions to learn from")
     vocab = _trained(texts, n)

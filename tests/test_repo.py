@@ -97,6 +97,7 @@ def test_docs_finds_dead_links_and_sections(small_site, tmp_path):
     assert {t: faults(t) for t in good.split() if faults(t)} == {}
     for t, said in bad.items(): assert len(faults(t)) == 1 and faults(t)[0].startswith(said), (t, faults(t))
     assert list(small_site.link_faults('![](https://example.org/a.png)', tmp_path, here=yarn)) == ['a picture without alternative text: https://example.org/a.png']
+    assert list(small_site.link_faults('[`spin`](https://example.org)', tmp_path, here=yarn)) == ['a link around a name that nbdev links itself: [`spin`](https://example.org) (write the name, and the link beside it)']
 
 @checkout
 def test_docs_finds_pages_that_would_be_lost(small_site):
