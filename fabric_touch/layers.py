@@ -230,10 +230,10 @@ def worst(
     return reached(table).sort_values(['mean', 'checks'], kind='stable').head(n)
 
 # %% ../nbs/99_layers.ipynb #0000002c
-def _name(ax, name, at, size, up=True, weight='normal'):
+def _name(ax, name, at, size, up=True, **kwargs):
     "A name above or below a dot of some size"
     away = size**.5/2 + 3
-    ax.annotate(name.replace('_', ' ', 1), at, (0, away if up else -away), textcoords='offset points', ha='center', va='bottom' if up else 'top', fontsize=9, weight=weight)
+    ax.annotate(name.replace('_', ' ', 1), at, (0, away if up else -away), textcoords='offset points', ha='center', va='bottom' if up else 'top', fontsize=9, **kwargs)
 
 def _scale(ax, table):
     "Both axes by factors; the bands as a legend, fastcore as a star"
@@ -259,7 +259,7 @@ def plot_habits(
     ax.scatter(table.words, table.checks, s=size, c=[COLOURS[_band(k)] for k in table.index], alpha=.75, lw=0)
     ax.scatter(table.words[bad], table.checks[bad], s=size[bad] + 60, facecolors='none', edgecolors='#222222')
     for i, k in enumerate(table.loc[list({*bad, *best})].sort_values(['words', 'checks', 'lines']).index):       # in turn, so that two at one place can be read
-        _name(ax, k, (table.words[k], table.checks[k]), size[k] + 60, i % 2, 'bold' if k in bad else 'normal')
+        _name(ax, k, (table.words[k], table.checks[k]), size[k] + 60, i % 2, weight='bold' if k in bad else 'normal', color=COLOURS[_band(k)])
     _scale(ax, table)
     return ax
 

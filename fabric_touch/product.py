@@ -8,7 +8,7 @@ __all__ = ['VERSION', 'STAGES', 'STATES', 'CROPS', 'MOST_PIXELS', 'PRODUCT_SCHEM
            'read_page', 'read_product']
 
 # %% ../nbs/40_product.ipynb #00000003
-import json, math, os, re
+import json, os, re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from .photos import cut_out
 from .colours import dominant_colours
 from .touch import TouchModel, TouchPrediction, load_touch, predict_touch
 from .garments import Garment, as_parts, check_choice, crop, find_garments, whole_garment
-from .attributes import AttributeModel, load_attributes, predict_attributes
+from .attributes import AttributeModel, AttributePrediction, attribute_probs, load_attributes
 
 # %% ../nbs/40_product.ipynb #00000007
 def _loaded(model, kind, load):
@@ -213,9 +213,9 @@ def _seen(g, cut):
     return cut_out(g.photo, g.mask) if cut in ('mask', 'both') else g.photo.crop([round(v) for v in g.box])
 
 def _attributes(g, model):
-    said = predict_attributes(_seen(g, (model.card or {}).get('cut', 'whole')), model)
-    if not all(map(math.isfinite, said.probs.values())): raise FabricError("the attribute model answers with NaN or infinite numbers; its weights are damaged: train it again, or load another")
-    return said.to_dict()['attributes']
+    probs = attribute_probs(model, [_seen(g, (model.card or {}).get('cut', 'whole'))])[0]
+    if not np.isfinite(probs).all(): raise FabricError("the attribute model answers with NaN or infinite numbers; its weights are damaged: train it again, or load another")
+    return AttributePrediction(dict(zip(model.groups, map(float, probs))), model, []).to_dict()['attributes']
 
 def _middle(size):
     "The middle of a photo, half as wide and half as high: x1, y1, x2, y2"

@@ -283,7 +283,8 @@ def embed_fabrics(
     store=None, # An `EmbeddingStore` to keep the vectors in
 )->np.ndarray: # (n, n_out)
     "The image vectors of all fabrics, each photo encoded once"
-    if not all(fabrics.images): raise FabricError("these fabrics have no photos to embed; give the table a column 'image'")
+    gone = [i for i,p in enumerate(fabrics.images) if p is None or isinstance(p, (str, float)) and (p != p or not p)]    # also NaN, as pandas writes what is missing
+    if gone: raise FabricError(f"{len(gone)} of {len(fabrics)} fabrics have no photo to embed, the first is row {gone[0]}; give the table a column 'image', or take the others: fabrics.take(…)")
     return np.asarray(embed(_encoder(encoder).to(default_device()), fabrics.images, store))
 
 def fit_touch(
