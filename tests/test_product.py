@@ -58,13 +58,13 @@ def attributes(exclusive=(), bias=(2., 1., 3.), encoder=None):
     return model.eval()
 
 
-@pytest.mark.parametrize('photos', [5, math.nan, b'abc', {'a.jpg': 1}, {'a.jpg'}, PHOTO[..., 0], np.array(5), object, open(os.devnull, 'rb')], ids=str)
+@pytest.mark.parametrize('photos', [5, math.nan, b'abc', {'a.jpg': 1}, {'a.jpg'}, PHOTO[..., 0], np.array(5), object, open(os.devnull, 'rb')], ids='number nan bytes dict set grey scalar class file'.split())
 def test_what_is_no_list_of_photos_is_one_failure(photos):
     page = checked(describe_product('jeans', photos, 'cotton 100'))
     assert [p['outcome'] for p in page['photos']] == ['unreadable'] and len(page['failures']) == 1
     assert page['stages'] == dict(title='done', photos='failed', garments='not asked', attributes='not asked', colours='not asked', blend='done', touch='not asked')
 
-@pytest.mark.parametrize('photos, n', [(None, 0), ((), 0), ([], 0), ((x for x in [PHOTO, PHOTO]), 2), (PHOTO[None], 1), (PHOTO, 1), (Image.fromarray(PHOTO), 1), ([None, PHOTO], 2)], ids=str)
+@pytest.mark.parametrize('photos, n', [(None, 0), ((), 0), ([], 0), ((x for x in [PHOTO, PHOTO]), 2), (PHOTO[None], 1), (PHOTO, 1), (Image.fromarray(PHOTO), 1), ([None, PHOTO], 2)], ids='none tuple list generator batch array image gap'.split())
 def test_lists_of_photos(photos, n): assert len(checked(describe_product('jeans', photos))['photos']) == n
 
 @pytest.fixture(scope='module')
