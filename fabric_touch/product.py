@@ -28,7 +28,7 @@ from .data import as_photo
 from .photos import cut_out
 from .colours import dominant_colours
 from .touch import TouchModel, TouchPrediction, load_touch, predict_touch
-from .garments import Garment, as_parts, check_choice, crop, find_garments, whole_garment
+from .garments import as_parts, check_choice, crop, find_garments, whole_garment
 from .attributes import AttributeModel, AttributePrediction, attribute_probs, load_attributes
 
 # %% ../nbs/40_product.ipynb #00000007
