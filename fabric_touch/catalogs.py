@@ -38,7 +38,7 @@ def _read_table(source):
     except (FabricError, ImportError): raise
     except Exception as e: raise FabricError(f"{source} cannot be read as a table ({type(e).__name__}: {str(e)[:160]})") from e
 
-# %% ../nbs/40b_catalogs.ipynb #00000008
+# %% ../nbs/40b_catalogs.ipynb #0000000a
 def _missing(v): return pd.api.types.is_scalar(v) and pd.isna(v) or isinstance(v, str) and not v.strip()
 
 def _photos(cell, root):
@@ -52,7 +52,26 @@ def _photos(cell, root):
     else: names = [f.strip() for f in cell.split('|') if f.strip()]
     return [os.path.join(root, f) if isinstance(f, str) else f for f in names]
 
-# %% ../nbs/40b_catalogs.ipynb #00000009
+# %% ../nbs/40b_catalogs.ipynb #0000000d
+def _check_columns(table):
+    "Refuse what would be wrong with every page"
+    names, content = table.columns, [c for c in COLUMNS[1:4] if c in table]
+    if not names.is_unique: raise FabricError(f"the table has the column {str(names[names.duplicated()][0])[:60]!r} twice; keep one")
+    odd = [c for c in table if c not in COLUMNS]
+    if odd: raise FabricError(f"the table has a column {str(odd[0])[:60]!r}, which is not known; its columns are: {', '.join(COLUMNS)}")
+    if not content: raise FabricError("the table has none of the columns title, photos, label; a row is a shop page")
+    if not len(table): raise FabricError("the table has no row; a row is a shop page")
+
+def _ids(table):
+    "The id of each row, as text"
+    if 'id' not in table: return [f'{i:06d}' for i in range(len(table))]
+    ids = pd.Series(['' if _missing(v) else str(v) for v in table['id']], dtype=object)
+    bad = ids[(ids == '') | ids.duplicated()]
+    if not len(bad): return ids
+    said = f"the id {bad.iloc[0]!r:.60}, which stood before" if bad.iloc[0] else 'no id'
+    raise FabricError(f"row {bad.index[0]} has {said}; give each page an id of its own, or leave the column out")
+
+# %% ../nbs/40b_catalogs.ipynb #0000000e
 def read_pages(
     source:str|Path|pd.DataFrame, # .csv, .tsv, .jsonl or .parquet, or a table
     root:str|Path=None, # Folder that photos are relative to; the file's folder if not given
@@ -60,25 +79,21 @@ def read_pages(
     "A table of shop pages"
     table, folder = _read_table(source)
     if table.index.name in COLUMNS and table.index.name not in table: table = table.reset_index()     # ids that pandas took for its index
-    if not table.columns.is_unique: raise FabricError(f"the table has the column {str(table.columns[table.columns.duplicated()][0])[:60]!r} twice; keep one")
-    odd, content = [c for c in table if c not in COLUMNS], [c for c in COLUMNS[1:4] if c in table]
-    if odd: raise FabricError(f"the table has a column {str(odd[0])[:60]!r}, which is not known; its columns are: {', '.join(COLUMNS)}")
-    if not content or not len(table): raise FabricError("the table has " + ("no row" if content else "none of the columns title, photos, label") + "; a row is a shop page")
-    root = str(folder if root is None else root)
-    ids = pd.Series([f'{i:06d}' for i in range(len(table))] if 'id' not in table else [str(v) if not _missing(v) else '' for v in table['id']], dtype=object)
-    bad = ids[(ids == '') | ids.duplicated()]
-    if len(bad): raise FabricError(f"row {bad.index[0]} has " + (f"the id {bad.iloc[0]!r:.60}, which stood before" if bad.iloc[0] else 'no id') + "; give each page an id of its own, or leave the column out")
+    _check_columns(table)
+    root, ids = str(folder if root is None else root), _ids(table)
     texts = {c: [None if _missing(v) else v for v in table[c]] if c in table else [None]*len(table) for c in ('title', 'label')}
     files = {c: [_photos(v, root) for v in table[c]] if c in table else [[] for _ in ids] for c in ('photos', 'fabric_photos')}
     return pd.DataFrame(dict(id=ids, **texts, **files), columns=COLUMNS, dtype=object)
 
-# %% ../nbs/40b_catalogs.ipynb #0000000c
+# %% ../nbs/40b_catalogs.ipynb #00000012
 def _no_page(error):
     "The record of a row that is no page"
     empty = describe_product()
     return empty | dict(failures=[dict(stage='page', photo=None, garment=None, error=type(error).__name__, why=str(error)[:500])])
 
 _DIGESTS = 'weights_sha256', 'card_sha256', 'source'
+
+def _short(card): return {k: v for k,v in card.items() if k in _DIGESTS}
 
 def describe_rows(
     rows:list, # Of dicts: id, title, photos, label, fabric_photos
@@ -90,15 +105,17 @@ def describe_rows(
             record = describe_product(row['title'], row['photos'], row['label'], models, row['fabric_photos'])
             json.dumps(record, allow_nan=False)                                # what no file can hold fails here, and not as it is written
         except Exception as e: return _no_page(e)
-        return record | dict(models=[m | dict(card={k: v for k,v in m['card'].items() if k in _DIGESTS}) for m in record['models']])
+        return record | dict(models=[m | dict(card=_short(m['card'])) for m in record['models']])
     models = as_models(models)
     return [dict(id=row['id'], **one(row)) for row in rows]
 
-# %% ../nbs/40b_catalogs.ipynb #0000000f
+# %% ../nbs/40b_catalogs.ipynb #00000015
 def _touch_cells(touches):
     "Level, expected level and whether sure, of each touch"
     cells = {}
-    for t,v in (touches or {}).items(): cells |= {t: v.get('level', v.get('value'))} | {f'{t}_{k}': v[k] for k in ('expected', 'sure') if k in v}
+    for t,v in (touches or {}).items():
+        cells[t] = v.get('level', v.get('value'))
+        cells |= {f'{t}_{k}': v[k] for k in ('expected', 'sure') if k in v}
     return cells
 
 def _garment_cells(garments):
@@ -108,16 +125,21 @@ def _garment_cells(garments):
     return dict(category=g.get('category'), score=g.get('score'), outcome=' '.join(g.get('outcomes', [])), attributes=said,
                 colour=colour.get('name'), colour_hex=colour.get('hex'), colour_share=colour.get('share'))
 
-# %% ../nbs/40b_catalogs.ipynb #00000010
+def _blend_cells(blend):
+    shares = blend['shares'] if blend else {}
+    return dict(blend=blend and blend.get('text'), **{f: shares.get(f, 0.) if blend else None for f in FIBRES})
+
+# %% ../nbs/40b_catalogs.ipynb #00000018
 def _flat(record):
     "One record as cells"
-    r, blend, failures = record, record['blend'] or {}, record['failures']
-    return dict(id=r['id'], title=r['input']['title'], categories=' '.join(r['categories']), label=r['input']['label'], photos=len(r['photos']),
-                unreadable=sum(p['outcome'] == 'unreadable' for p in r['photos']), garments=len(r['garments'])) | _garment_cells(r['garments']) | dict(
-                blend=blend.get('text'), **{f: blend['shares'].get(f, 0.) if blend else None for f in FIBRES}, **_touch_cells(r['touches']),
-                view=r['views'][0]['crop'] if r['views'] else None, failed=' '.join(dict.fromkeys(f['stage'] for f in failures)), why=failures[0]['why'] if failures else '')
+    r, photos, stages = record, record['photos'], dict.fromkeys(f['stage'] for f in record['failures'])
+    given = dict(id=r['id'], title=r['input']['title'], categories=' '.join(r['categories']), label=r['input']['label'])
+    counts = dict(photos=len(photos), unreadable=sum(p['outcome'] == 'unreadable' for p in photos), garments=len(r['garments']))
+    view = r['views'][0]['crop'] if r['views'] else None
+    failed = dict(failed=' '.join(stages), why=r['failures'][0]['why'] if stages else '')
+    return given | counts | _garment_cells(r['garments']) | _blend_cells(r['blend']) | _touch_cells(r['touches']) | dict(view=view) | failed
 
-def _as_utf8(v): return v.encode('utf-8', 'backslashreplace').decode() if isinstance(v, str) else v   # half a sign, which no table holds, as its code
+def _as_utf8(v): return v.encode('utf-8', 'backslashreplace').decode() if isinstance(v, str) else v
 
 def _ordered(table):
     "What went wrong stands last, whatever touches came before it"
@@ -130,7 +152,7 @@ def product_table(
     "Records as a table"
     return _ordered(pd.DataFrame([{k: _as_utf8(v) for k,v in _flat(r).items()} for r in records]))
 
-# %% ../nbs/40b_catalogs.ipynb #00000013
+# %% ../nbs/40b_catalogs.ipynb #0000001b
 _BESIDE = 'recipe', 'targets', 'temperature', 'groups', 'exclusive', 'thresholds'   # what a model's answers rest on besides its weights
 
 def _weights(model):
@@ -146,24 +168,30 @@ def _weights(model):
 def _about(models):
     "What the records rest on"
     nets = {k: getattr(models, k) and _weights(getattr(models, k)) for k in ('touch', 'attributes')}
-    def part(p): return ' '.join(filter(None, (p.name, file_name(p.source), _weights(p.model)[:16] if isinstance(p.model, torch.nn.Module) else '')))
-    parts = {k: part(p) for k,p in dict(detect=models.detect, segment=models.segment).items() if models.detect is not None}
-    return dict(kind='products', version=VERSION, **nets, **dict(detect=None, segment=None) | parts, min_score=models.min_score, fallback=models.fallback)
+    def part(p):
+        if models.detect is None: return None                                  # nothing is cut out without a detector
+        digest = _weights(p.model)[:16] if isinstance(p.model, torch.nn.Module) else ''
+        return ' '.join(filter(None, (p.name, file_name(p.source), digest)))
+    parts = dict(detect=part(models.detect), segment=part(models.segment))
+    return dict(kind='products', version=VERSION, **nets, **parts, min_score=models.min_score, fallback=models.fallback)
 
-# %% ../nbs/40b_catalogs.ipynb #00000014
+# %% ../nbs/40b_catalogs.ipynb #0000001e
+FORMATS = ('csv', 'parquet')
+
 def _agree(out, about, cards):
     "Keep what the records rest on, or compare it"
     path = out/'about.json'
     if not path.exists():
         taken = [n for n in ('products.jsonl', *(f'products.{k}' for k in FORMATS)) if os.path.lexists(out/n)]
-        if taken: raise FabricError(f"{out} holds {taken[0]} and no about.json, so what it rests on is not known, and it would be replaced; give another folder")
+        if taken: raise FabricError(f"{out} holds {taken[0]} and no about.json, so what it rests on is not known, and it would be replaced; "
+                                    "give another folder")
         with whole_file(path) as tmp: tmp.write_text(json.dumps(about | dict(cards=cards), indent=1))
     try: found = json.loads(path.read_text(encoding='utf-8'))
     except (ValueError, OSError, RecursionError) as e: raise FabricError(f"{path} cannot be read ({e}); give another folder") from e
     differ = [k for k in about if not isinstance(found, dict) or found.get(k) != about[k]]
     if differ: raise FabricError(f"{out} was made with other {', '.join(differ)}; give another folder, or the same models")
 
-# %% ../nbs/40b_catalogs.ipynb #00000015
+# %% ../nbs/40b_catalogs.ipynb #00000021
 def _stamp(path):
     if isinstance(path, (np.ndarray, Image.Image)): return hashlib.sha256(np.ascontiguousarray(path)).hexdigest(), *np.shape(path)
     try: facts = os.stat(path)
@@ -175,18 +203,24 @@ def _page_digest(row):
     said = [row['title'], row['label'], *[[_stamp(p) for p in row[k]] for k in ('photos', 'fabric_photos')]]
     return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()[:16]
 
-def _line(digest, record): return json.dumps(dict(page=digest, **record), ensure_ascii=False, allow_nan=False).encode('utf-8', 'backslashreplace') + b'\n'
+def _line(digest, record):
+    said = json.dumps(dict(page=digest, **record), ensure_ascii=False, allow_nan=False)
+    return said.encode('utf-8', 'backslashreplace') + b'\n'
 
+# %% ../nbs/40b_catalogs.ipynb #00000022
 def _key(line):
     "(id, digest of the page) of a line that is a record of this version"
     record = json.loads(line)
     gone = [k for k in ('id', 'page', *PRODUCT_SCHEMA['required']) if k not in record]
     if gone: raise KeyError(gone[0])
-    if record['version'] != VERSION or not isinstance(record['id'], str) or not isinstance(record['page'], str): raise ValueError(f"version {record['version']!r:.20}, id {record['id']!r:.40}")
+    if record['version'] != VERSION or not isinstance(record['id'], str) or not isinstance(record['page'], str):
+        raise ValueError(f"version {record['version']!r:.20}, id {record['id']!r:.40}")
     _flat(record)                                  # a damaged one fails here, and not after the last page
     return record['id'], record['page']
 
-# %% ../nbs/40b_catalogs.ipynb #00000016
+# %% ../nbs/40b_catalogs.ipynb #00000025
+_NO_RECORD = "it was changed by another program: take that line out, and its page is described anew"
+
 def _done(path):
     "(id, digest of the page) -> where its line begins; half a line at the end is cut off"
     done, at = {}, 0
@@ -195,11 +229,12 @@ def _done(path):
         for i,line in enumerate(f):
             if not line.endswith(b'\n'): f.truncate(at); break
             try: done[_key(line)] = at
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e: raise FabricError(f"{path}: line {i+1} is no record ({type(e).__name__}: {str(e)[:120]}); it was changed by another program: take that line out, and its page is described anew") from e
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
+                raise FabricError(f"{path}: line {i+1} is no record ({type(e).__name__}: {str(e)[:120]}); {_NO_RECORD}") from e
             at += len(line)
     return done
 
-# %% ../nbs/40b_catalogs.ipynb #00000017
+# %% ../nbs/40b_catalogs.ipynb #00000028
 class _Journal:
     "The file of records, appended a page at a time"
     def __init__(self, path, every=5.): self.path, self.done, self.every, self.synced = path, _done(path), every, 0.
@@ -218,7 +253,7 @@ class _Journal:
             if now - self.synced > self.every: self._sync(); self.synced = now
         except OSError as e: raise OSError(e.errno, f"{e.strerror}; every page before it is kept, a later run goes on there", str(self.path)) from e
 
-# %% ../nbs/40b_catalogs.ipynb #00000018
+# %% ../nbs/40b_catalogs.ipynb #0000002b
 def _sweep(out):
     "Remove what a killed run had half written; the lock is held, so nobody is writing"
     for name in ('products', 'about'):
@@ -229,7 +264,7 @@ def _in_order(path, done, keys):
     with open(path, 'rb') as f:
         for k in keys: f.seek(done[k]); yield f.readline()
 
-# %% ../nbs/40b_catalogs.ipynb #00000019
+# %% ../nbs/40b_catalogs.ipynb #0000002c
 def _tables(out, lines, formats, n=1000):
     "Write the records in order, and the flat table, each whole; a thousand at a time"
     parts = []
@@ -244,11 +279,9 @@ def _tables(out, lines, formats, n=1000):
             else: table.to_parquet(tmp, engine='pyarrow', index=False)
     return table
 
-# %% ../nbs/40b_catalogs.ipynb #0000001a
-FORMATS = ('csv', 'parquet')
-
+# %% ../nbs/40b_catalogs.ipynb #0000002f
 def _check_run(pages, out, formats):
-    "(checked pages, formats: also those of an earlier run, which would be out of date); refuses what could not be written, before any page is read"
+    "(checked pages, formats with those of an earlier run); refuses what could not be written"
     given = [formats] if isinstance(formats, str) else [*formats]
     for k in given: pick(dict.fromkeys(FORMATS), k, 'format')
     if os.path.lexists(out) and not Path(out).is_dir(): raise FabricError(f"{out} is a file; give a folder")
@@ -261,10 +294,11 @@ def _todo(pages, done, out):
     rows = pages.to_dict('records')
     keys = [(r['id'], _page_digest(r)) for r in rows]
     other = {i for i,_ in done} - {i for i,_ in keys}
-    if other: raise FabricError(f"{out} holds {len(other)} pages that the table lacks, such as {sorted(other)[0]!r:.60}, which would be lost; give the whole table, or another folder")
+    if other: raise FabricError(f"{out} holds pages that the table lacks, {len(other)} in all, such as {sorted(other)[0]!r:.60}, which would be lost; "
+                                "give the whole table, or another folder")
     return keys, [(k, r) for k,r in zip(keys, rows) if k not in done]
 
-# %% ../nbs/40b_catalogs.ipynb #0000001b
+# %% ../nbs/40b_catalogs.ipynb #00000032
 def describe_products(
     pages:str|Path|pd.DataFrame, # A table of pages, as `read_pages` takes or gives it
     out:str|Path, # Folder: new, or of an earlier run, which is gone on with
@@ -283,7 +317,7 @@ def describe_products(
             for key,row in paced(todo, progress): journal.add(key, describe_rows([row], models)[0], time.monotonic())
         return _tables(out, _in_order(journal.path, journal.done, keys), formats)
 
-# %% ../nbs/40b_catalogs.ipynb #00000025
+# %% ../nbs/40b_catalogs.ipynb #0000003f
 def plot_failures(
     table:pd.DataFrame, # From `describe_products`
     ax=None, # Where to draw; a new figure if not given

@@ -29,7 +29,9 @@ class AttributeTable:
     def __len__(self): return len(self.items)
     @property
     def names(self): return tuple(self.groups)
-    def slices(self): return {g: [i for i,h in enumerate(self.groups.values()) if h == g] for g in dict.fromkeys(self.groups.values())}
+    def slices(self):
+        kinds = [*self.groups.values()]
+        return {g: [i for i,h in enumerate(kinds) if h == g] for g in dict.fromkeys(kinds)}
     def take(self, rows):
         rows = rows.to_numpy() if isinstance(rows, pd.Series) else rows
         return replace(self, items=self.items.iloc[rows].reset_index(drop=True))
@@ -74,6 +76,12 @@ def _known(name, groups):
     near = difflib.get_close_matches(str(name), [*groups], 5) or list(groups)[:5]
     raise FabricError(f"unknown attribute {str(name)[:80]!r}; the table has {len(groups):,}, the nearest: {', '.join(near)}")
 
+def _wanted(table, names):
+    "The names of attributes that a choice by name means"
+    if names is None: return set(table.groups)
+    if isinstance(names, str) and names in ATTRIBUTE_SETS: return set(ATTRIBUTE_SETS[names]) & set(table.groups)
+    return {_known(n, table.groups) for n in ([names] if isinstance(names, str) else names)}
+
 # %% ../nbs/05c_deepfashion.ipynb #0000000f
 @patch
 def choose(self:AttributeTable,
@@ -83,9 +91,7 @@ def choose(self:AttributeTable,
     at_least:int=0, # Photos of the training part that have it; of all where there are no parts
 )->AttributeTable: # The same photos
     "Keep some of the attributes"
-    if isinstance(names, str): names = set(ATTRIBUTE_SETS[names]) & {*self.groups} if names in ATTRIBUTE_SETS else [names]
-    elif names is not None: names = list(names)
-    wanted = self.groups if names is None else {_known(n, self.groups) for n in names}
+    wanted = _wanted(self, names)
     groups = self.slices() if group is None else [group] if isinstance(group, str) else list(group)
     for g in groups: pick(self.slices(), g, 'group')
     seen = self.items.labels[self.items.part == 'train'] if 'part' in self.items else self.items.labels
@@ -118,13 +124,14 @@ def attribute_table(
     if '' in images: raise FabricError(f"row {images.index('')} has no image; give the path of a photo in every row")
     return AttributeTable(items.assign(image=images, labels=pd.Series(labels, dtype=object)), dict(groups), exclusive)
 
-# %% ../nbs/05c_deepfashion.ipynb #00000013
+# %% ../nbs/05c_deepfashion.ipynb #00000014
 def _read_table(source, root):
     "(DataFrame, folder that image names are relative to)"
     if isinstance(source, pd.DataFrame): items, root = source.reset_index(drop=True), Path(root or '.')
     else:
         if not isinstance(source, (str, Path)) or not Path(source).is_file(): raise FabricError(f"{str(source)[:200]}: no such file; give a CSV or a DataFrame")
-        try: items, root = pd.read_csv(source, dtype=dict.fromkeys(('image', 'labels', 'category', 'part'), str), keep_default_na=False), Path(root or Path(source).parent)
+        texts = dict.fromkeys(('image', 'labels', 'category', 'part'), str)
+        try: items, root = pd.read_csv(source, dtype=texts, keep_default_na=False), Path(root or Path(source).parent)
         except ValueError as e: raise FabricError(f"{source}: cannot be read as a CSV ({str(e).strip()}); save it as CSV in UTF-8") from e
     if not len(items): raise FabricError("the table has no rows; it needs at least one photo")
     return items, root
@@ -140,7 +147,7 @@ def _own_labels(row, given, groups, order, exclusive):
         if len(two) > 1: raise FabricError(f"row {row}: {' and '.join(two)} are both of the group {g!r}, of which a photo has exactly one; keep one of them")
     return labels
 
-# %% ../nbs/05c_deepfashion.ipynb #00000016
+# %% ../nbs/05c_deepfashion.ipynb #00000017
 KINDS = 'texture', 'fabric', 'shape', 'part', 'style'
 _COARSE_IN, _FINE_IN = ('', 'Anno', 'Anno_coarse', 'Eval'), ('', 'Anno_fine')
 
@@ -149,20 +156,23 @@ def _bad(path, line, problem, mend): return FabricError(f"{path}, line {line}: {
 def _find(folder, name, subs=_COARSE_IN, needed=True):
     "Where a file lies in the folder"
     found = [p for sub in subs if (p := folder/sub/name).is_file()]
-    if needed and not found: raise FabricError(f"{folder}: no {name} there, nor in {', '.join(subs[1:])}; give the folder that holds these and the photos, as published")
+    if needed and not found:
+        raise FabricError(f"{folder}: no {name} there, nor in {', '.join(subs[1:])}; give the folder that holds these and the photos, as published")
     return found[0] if found else None
 
-# %% ../nbs/05c_deepfashion.ipynb #00000017
+# %% ../nbs/05c_deepfashion.ipynb #00000019
 def _rows(path, head=2):
     "(line number, line) of each row; two lines of head are the number of rows and the column names, one is the names"
     with open(path, 'rb') as f:
         top = [f.readline().strip() for _ in range(head)]
         if head == 2 and not (top[0].isdigit() and len(top[0]) < 10):
-            raise _bad(path, 1, f"{_cut(top[0])} is not the number of rows" if top[0] else "the file is empty or begins with an empty line", "put the number of rows there, or fetch the file again")
+            problem = f"{_cut(top[0])} is not the number of rows" if top[0] else "the file is empty or begins with an empty line"
+            raise _bad(path, 1, problem, "put the number of rows there, or fetch the file again")
         n = 0
         for at, line in enumerate(f, head+1):
             if not line.isspace(): n += 1; yield at, line
-    if head == 2 and n != int(top[0]): raise _bad(path, 1, f"says {int(top[0])} rows, but there are {n}", "the file may be cut off; fetch it again, or mend the number")
+    if head == 2 and n != int(top[0]):
+        raise _bad(path, 1, f"says {int(top[0])} rows, but there are {n}", "the file may be cut off; fetch it again, or mend the number")
 
 def _cut(raw): return repr(raw[:60].decode(errors='replace'))
 
@@ -170,20 +180,21 @@ def _text(path, at, raw):
     try: return raw.decode()
     except UnicodeDecodeError as e: raise _bad(path, at, f"{_cut(raw)} is not UTF-8", "save the file as UTF-8") from e
 
-# %% ../nbs/05c_deepfashion.ipynb #00000018
+# %% ../nbs/05c_deepfashion.ipynb #0000001b
 def _names(path, kinds):
     "Name and kind of each row of a list of names"
     found, numbers = {}, {str(i).encode(): k for i,k in enumerate(kinds, 1)}
     for at, line in _rows(path):
         name, _, kind = line.strip().replace(b'\t', b' ').rpartition(b' ')
         name = _text(path, at, name.strip())
-        if not name or kind not in numbers: raise _bad(path, at, f"{_cut(line.strip())} is not a name and a type", f"the type is a number from 1 to {len(kinds)}: {', '.join(kinds)}")
+        if not name or kind not in numbers:
+            raise _bad(path, at, f"{_cut(line.strip())} is not a name and a type", f"the type is a number from 1 to {len(kinds)}: {', '.join(kinds)}")
         if name in found: raise _bad(path, at, f"{name!r} stands there twice", "keep one of the two")
         found[name] = numbers[kind]
     if not found: raise _bad(path, 1, "there are no names in it", "fetch the file again")
     return found
 
-# %% ../nbs/05c_deepfashion.ipynb #0000001a
+# %% ../nbs/05c_deepfashion.ipynb #0000001d
 def _signs(line, k):
     "(name, b' ' or b'-' of each of k values) of a row, None for the signs if it is not k values of -1 and 1"
     line = line.rstrip()
@@ -195,7 +206,7 @@ def _signs(line, k):
         values = b''.join(v.rjust(3) for v in values)
     return name, None
 
-# %% ../nbs/05c_deepfashion.ipynb #0000001b
+# %% ../nbs/05c_deepfashion.ipynb #0000001e
 def _labels(path, names):
     "(image to row, labels of each row)"
     index, labels, known = {}, [], {}
@@ -211,16 +222,17 @@ def _labels(path, names):
 
 def _wrong(values, k): return next((f"{_cut(v)} is neither -1 nor 1" for v in values if v not in (b'-1', b'1')), f"{len(values)} values")
 
-# %% ../nbs/05c_deepfashion.ipynb #0000001e
+# %% ../nbs/05c_deepfashion.ipynb #00000021
 _LEAVES = re.compile(r'^[/~]|[\\\x00-\x1f]|^\w:|(^|/)\.\.(/|$)')
 
 def _image(path, at, raw):
     "The name of an image, checked to stay in its folder"
     name = _text(path, at, raw)
-    if not name or _LEAVES.search(name): raise _bad(path, at, f"{name[:80]!r} is no path inside the folder", "give it with forward slashes, from the folder on, without '..'")
+    if not name or _LEAVES.search(name):
+        raise _bad(path, at, f"{name[:80]!r} is no path inside the folder", "give it with forward slashes, from the folder on, without '..'")
     return name
 
-# %% ../nbs/05c_deepfashion.ipynb #0000001f
+# %% ../nbs/05c_deepfashion.ipynb #00000022
 def _joined(path, index, read, what, head=2, sep=None):
     "What `read` makes of the values of each row, in the order of `index`"
     found = [None]*len(index)
@@ -236,7 +248,7 @@ def _joined(path, index, read, what, head=2, sep=None):
 
 def _one(table): return lambda words: table.get(b' '.join(words))
 
-# %% ../nbs/05c_deepfashion.ipynb #00000020
+# %% ../nbs/05c_deepfashion.ipynb #00000026
 def _box(words):
     "A box of four numbers in words, or None"
     if len(words) != 4 or not all(w.isdigit() and len(w) < 10 for w in words): return None
@@ -245,7 +257,7 @@ def _box(words):
 
 _BOX, _COLUMNS = 'a box of four whole numbers x_1 y_1 x_2 y_2 with x_1 < x_2 and y_1 < y_2', ['x1', 'y1', 'x2', 'y2']
 
-# %% ../nbs/05c_deepfashion.ipynb #00000021
+# %% ../nbs/05c_deepfashion.ipynb #00000028
 def _items(folder, index, labels):
     "The columns image, product and labels, and what a generated folder knows besides"
     if not index: raise FabricError(f"{folder}: the labels have no images; fetch them again")
@@ -259,10 +271,11 @@ def _items(folder, index, labels):
     return items
 
 def _categories(folder, fine=False):
-    names = _names(_find(folder, 'list_category_cloth.txt', _FINE_IN + _COARSE_IN if fine else _COARSE_IN), ('upper-body', 'lower-body', 'full-body'))
+    path = _find(folder, 'list_category_cloth.txt', _FINE_IN + _COARSE_IN if fine else _COARSE_IN)
+    names = _names(path, ('upper-body', 'lower-body', 'full-body'))
     return {str(i).encode(): n for i,n in enumerate(names, 1)}
 
-# %% ../nbs/05c_deepfashion.ipynb #00000022
+# %% ../nbs/05c_deepfashion.ipynb #0000002b
 def read_deepfashion(
     folder:str|Path, # Holds the label files, or their folders
 )->AttributeTable: # Groups texture, fabric, shape, part, style
@@ -271,23 +284,27 @@ def read_deepfashion(
     groups = _names(_find(folder, 'list_attr_cloth.txt'), KINDS)
     index, labels = _labels(_find(folder, 'list_attr_img.txt'), list(groups))
     items = _items(folder, index, labels)
-    if path := _find(folder, 'list_category_img.txt', needed=False): items['category'] = _joined(path, index, _one(c := _categories(folder)), f'a number from 1 to {len(c)}')
-    if path := _find(folder, 'list_eval_partition.txt', needed=False): items['part'] = _joined(path, index, _one({p.encode(): p for p in PARTS}), 'train, val or test')
+    if path := _find(folder, 'list_category_img.txt', needed=False):
+        known = _categories(folder)
+        items['category'] = _joined(path, index, _one(known), f'a number from 1 to {len(known)}')
+    if path := _find(folder, 'list_eval_partition.txt', needed=False):
+        items['part'] = _joined(path, index, _one({p.encode(): p for p in PARTS}), 'train, val or test')
     if path := _find(folder, 'list_bbox.txt', needed=False): items[_COLUMNS] = np.array(_joined(path, index, _box, _BOX))
     return AttributeTable(items, groups)
 
-# %% ../nbs/05c_deepfashion.ipynb #00000025
+# %% ../nbs/05c_deepfashion.ipynb #0000002e
 FINE = 'pattern', 'sleeve', 'length', 'neckline', 'fabric', 'fit'
 
 def _six(groups):
     "Reads six numbers as the names of six attributes"
-    tables = [{str(i).encode(): a for i,a in enumerate(a for a,h in groups.items() if h == g)} for g in FINE]
+    of = {g: [a for a,h in groups.items() if h == g] for g in FINE}
+    tables = [{str(i).encode(): a for i,a in enumerate(names)} for names in of.values()]
     def read(words):
         labels = tuple(t.get(w) for t,w in zip(tables, words))
         return None if len(words) != 6 or None in labels else labels
     return read, 'six numbers that say which attribute of each group, from 0: at most ' + ', '.join(str(len(t)-1) for t in tables)
 
-# %% ../nbs/05c_deepfashion.ipynb #00000026
+# %% ../nbs/05c_deepfashion.ipynb #00000031
 def _lined(path, names, read, what):
     "What `read` makes of each row of a file that goes line for line with `names`"
     found = []
@@ -306,7 +323,7 @@ def _images(path, head=0):
         index[name] = len(index)
     return index
 
-# %% ../nbs/05c_deepfashion.ipynb #00000027
+# %% ../nbs/05c_deepfashion.ipynb #00000033
 def read_fine(
     folder:str|Path, # Holds labels.csv, or train.txt and the files beside it in Anno_fine
 )->AttributeTable: # Six exclusive groups: pattern, sleeve, length, neckline, fabric, fit
@@ -315,13 +332,14 @@ def read_fine(
     groups = _names(_find(folder, 'list_attr_cloth.txt', _FINE_IN), FINE)
     if path := _find(folder, 'labels.csv', _FINE_IN, needed=False):
         head = 'image,category1,category2,category3,category4,category5,category6'
-        if path.read_bytes().partition(b'\n')[0].strip() != head.encode(): raise _bad(path, 1, "these are not the columns of labels.csv", f"they must be {head}")
+        if path.read_bytes().partition(b'\n')[0].strip() != head.encode():
+            raise _bad(path, 1, "these are not the columns of labels.csv", f"they must be {head}")
         index = _images(path, 1)
         items = _items(folder, index, _joined(path, index, *_six(groups), 1, b','))
     else: items = _fine_parts(folder, groups)
     return AttributeTable(items, groups, FINE)
 
-# %% ../nbs/05c_deepfashion.ipynb #00000028
+# %% ../nbs/05c_deepfashion.ipynb #00000035
 def _fine_parts(folder, groups):
     "The parts of Anno_fine, one behind the other"
     columns, index = {}, {}
@@ -334,57 +352,72 @@ def _fine_parts(folder, groups):
             if path := _find(folder, f'{part}_{kind}.txt', _FINE_IN, column == 'labels'):
                 columns.setdefault(column, []).extend(_lined(path, len(new), read or _one(_categories(folder, True)), what))
         columns.setdefault('part', []).extend([part]*len(new))
-    if odd := [c for c,v in columns.items() if len(v) != len(index)]: raise FabricError(f"{folder}: {odd[0]} is there for some parts only; add the missing files, or take all of them out")
+    if odd := [c for c,v in columns.items() if len(v) != len(index)]:
+        raise FabricError(f"{folder}: {odd[0]} is there for some parts only; add the missing files, or take all of them out")
     items, boxes = _items(folder, index, columns.pop('labels')), columns.pop('box', None)
     if boxes: items[_COLUMNS] = np.array(boxes)
     return items.assign(**columns)
 
-# %% ../nbs/05c_deepfashion.ipynb #0000002c
+# %% ../nbs/05c_deepfashion.ipynb #00000039
 _CALLED = {   # what a look can have -> its coarse and its fine label; '' if it has none, None if it is not drawn for that form
     'striped': ('texture/striped', 'pattern/striped'), 'floral': ('texture/floral', 'pattern/floral'), 'dots': ('texture/dots', None),
     'lattice': (None, 'pattern/lattice'), 'solid': ('', 'pattern/solid'),
     'cotton': ('fabric/cotton', 'fabric/cotton'), 'denim': ('fabric/denim', 'fabric/denim'), 'knit': ('fabric/knit', 'fabric/knit'),
     'maxi': ('shape/maxi', 'length/maxi_length'), 'mini': ('shape/mini', 'length/mini_length'), 'no length': ('', 'length/no_dress'),
     'a-line': ('shape/a-line', 'fit/loose'), 'pencil': ('shape/pencil', 'fit/tight'), 'straight': ('', 'fit/conventional'),
-    'crew': ('part/crew neck', 'neckline/crew_neckline'), 'v': ('part/v-neck', 'neckline/v_neckline'), 'scoop': ('part/scoop-neck', None), 'boat': ('part/boat neck', None),
+    'crew': ('part/crew neck', 'neckline/crew_neckline'), 'v': ('part/v-neck', 'neckline/v_neckline'),
+    'scoop': ('part/scoop-neck', None), 'boat': ('part/boat neck', None),
     'turtle': ('part/turtle-neck', None), 'square': (None, 'neckline/square_neckline'), 'no neck': ('', 'neckline/no_neckline'),
-    'long': ('part/long sleeve', 'sleeve/long_sleeve'), 'short': ('part/short sleeve', 'sleeve/short_sleeve'), 'sleeveless': ('part/sleeveless', 'sleeve/sleeveless'),
+    'long': ('part/long sleeve', 'sleeve/long_sleeve'), 'short': ('part/short sleeve', 'sleeve/short_sleeve'),
+    'sleeveless': ('part/sleeveless', 'sleeve/sleeveless'),
     'no sleeve': ('', 'sleeve/sleeveless'),
     'nautical': ('style/nautical', ''), 'summer': ('style/summer', '')}
 _TYPES = dict(Tee=1, Tank=1, Sweater=1, Skirt=2, Jeans=2, Dress=3)
-_DYES = dict(red=(.99, .85, .75), orange=(.07, .85, .9), yellow=(.14, .7, .92), green=(.37, .6, .5), teal=(.5, .6, .55), blue=(.6, .7, .75), navy=(.63, .65, .32), purple=(.77, .5, .5),
+_DYES = dict(red=(.99, .85, .75), orange=(.07, .85, .9), yellow=(.14, .7, .92), green=(.37, .6, .5), teal=(.5, .6, .55),
+    blue=(.6, .7, .75), navy=(.63, .65, .32), purple=(.77, .5, .5),
     pink=(.93, .4, .92), brown=(.06, .55, .42), beige=(.1, .22, .85), white=(.1, .03, .96), grey=(.6, .02, .55), black=(.6, .1, .13))   # hue, saturation, value
 
+# %% ../nbs/05c_deepfashion.ipynb #0000003a
 def _groups(fine):
     "Attribute to group of the generated labels, group by group"
     names = [row[fine].split('/') for row in _CALLED.values() if row[fine]]
     return {n: g for kind in (KINDS, FINE)[fine] for g,n in names if g == kind}
 
 def _named(look, fine):
+    "The labels of a look, in the order of the groups"
     has = {_CALLED[v][fine].partition('/')[2] for v in look.values() if v in _CALLED}
     return tuple(a for a in _groups(fine) if a in has)
 
-# %% ../nbs/05c_deepfashion.ipynb #0000002e
+# %% ../nbs/05c_deepfashion.ipynb #0000003d
 _LOOKS = dict(   # category -> necklines, sleeves, fabrics
-    Tee=('crew v scoop boat square', 'short long', 'cotton'), Tank=('crew v scoop square', 'sleeveless', 'cotton knit'), Sweater=('crew v boat turtle', 'long', 'knit'),
+    Tee=('crew v scoop boat square', 'short long', 'cotton'), Tank=('crew v scoop square', 'sleeveless', 'cotton knit'),
+    Sweater=('crew v boat turtle', 'long', 'knit'),
     Dress=('crew v scoop boat square', 'sleeveless short long', 'cotton cotton knit denim'), Skirt=('', '', 'cotton denim knit'), Jeans=('', '', 'denim'))
 _PRINTS = dict(cotton='solid striped floral dots lattice', knit='solid striped', denim='solid')
 
+# %% ../nbs/05c_deepfashion.ipynb #0000003e
 def _look(rng, fine):
     "What one product is like"
-    one = lambda words, none='': str(rng.choice([w for w in words.split() if _CALLED.get(w, 'xx')[fine] is not None] or [none]))
+    def one(words, none=''):
+        "One of the words that are drawn for this form"
+        return str(rng.choice([w for w in words.split() if _CALLED.get(w, 'xx')[fine] is not None] or [none]))
     category = one(' '.join(_LOOKS))
     neck, sleeve, fabric = map(one, _LOOKS[category], ('no neck', 'no sleeve', ''))
     long = category in ('Dress', 'Skirt')
     look = dict(category=category, neck=neck, sleeve=sleeve, fabric=fabric, print=one(_PRINTS[fabric]),
-                length=one('maxi mini'*long, 'no length'), cut=one('a-line pencil'*long, 'straight'), dye=one('blue navy black' if fabric == 'denim' else ' '.join(_DYES)))
+                length=one('maxi mini'*long, 'no length'), cut=one('a-line pencil'*long, 'straight'),
+                dye=one('blue navy black' if fabric == 'denim' else ' '.join(_DYES)))
     light = _DYES[look['dye']][2] - .5*_DYES[look['dye']][1] > .5
     look['dye2'] = one('navy red black' if light else 'white beige')
-    marine = look['print'] == 'striped' and {look['dye'], look['dye2']} in ({'navy', 'white'}, {'blue', 'white'}, {'red', 'white'})
-    look['style'] = 'nautical' if marine else 'summer' if look['print'] == 'floral' and look['sleeve'] != 'long' else ''
-    return look
+    return look | dict(style=_style(look))
 
-# %% ../nbs/05c_deepfashion.ipynb #00000030
+def _style(look):
+    "The label that follows from others, '' if none does"
+    marine = {look['dye'], look['dye2']} in ({'navy', 'white'}, {'blue', 'white'}, {'red', 'white'})
+    if look['print'] == 'striped' and marine: return 'nautical'
+    return 'summer' if look['print'] == 'floral' and look['sleeve'] != 'long' else ''
+
+# %% ../nbs/05c_deepfashion.ipynb #00000041
 def _oval(y, rx, ry, x=0): return [(x + rx*np.cos(a), y + ry*np.sin(a)) for a in np.linspace(0, 2*np.pi, 24)], 0
 
 def _both(*right): return [*right, *((-x, y) for x,y in right[::-1])], 0
@@ -395,7 +428,7 @@ def _neck(name, more=0.):
     return dict(crew=_oval(.165, .046+m, .034+m), scoop=_oval(.165, .064+m, .092+m), boat=_oval(.172, .108+m, .026+m),
                 v=_both((.056+m, .14), (0, .285+1.7*m)), square=_both((.062+m, .14), (.062+m, .245+m)))[name]
 
-# %% ../nbs/05c_deepfashion.ipynb #00000031
+# %% ../nbs/05c_deepfashion.ipynb #00000043
 def _arms(swing, width, share=1.):
     "Both arms from the shoulder, or a share of them"
     res = []
@@ -406,7 +439,7 @@ def _arms(swing, width, share=1.):
         res.append((path, width))
     return res
 
-# %% ../nbs/05c_deepfashion.ipynb #00000032
+# %% ../nbs/05c_deepfashion.ipynb #00000046
 def _garment(look, swing):
     "(shapes of the garment, opening at the neck)"
     category, shapes, opening = look['category'], [], []
@@ -422,7 +455,7 @@ def _garment(look, swing):
     else: opening.append(_neck(look['neck']))
     return shapes, opening
 
-# %% ../nbs/05c_deepfashion.ipynb #00000034
+# %% ../nbs/05c_deepfashion.ipynb #00000048
 def _rgb(dye): return np.array(colorsys.hsv_to_rgb(*_DYES[dye]), np.float32)
 
 def _print(name, x, y):
@@ -437,16 +470,18 @@ def _print(name, x, y):
     if name == 'dots': return (r < .27)*1.
     return ((r < .25 + .17*np.cos(5*a + row)) & (r > .1))*1.
 
-# %% ../nbs/05c_deepfashion.ipynb #00000035
+# %% ../nbs/05c_deepfashion.ipynb #0000004a
 def _cloth(look, rgb, x, y, rng):
     "(h, w, 3) of the garment's cloth"
     weave = rng.normal(0, .012, x.shape).astype(np.float32)
     if look['fabric'] == 'knit': weave += .17*np.sin(2*np.pi*x/.026)*(.75 + .25*np.cos(2*np.pi*y/.02))
-    if look['fabric'] == 'denim': weave += .08*np.sin(2*np.pi*(x + .6*y)/.024) + rng.normal(0, .06, x.shape) + .22*np.exp(-((np.abs(x)-.055)/.03)**2)
+    if look['fabric'] == 'denim':
+        worn = .22*np.exp(-((np.abs(x)-.055)/.03)**2)
+        weave += .08*np.sin(2*np.pi*(x + .6*y)/.024) + rng.normal(0, .06, x.shape) + worn
     cloth = rgb + _print(look['print'], x, y)[..., None]*(_rgb(look['dye2']) - rgb)
     return cloth*(1 + weave[..., None]) + .12*weave[..., None]
 
-# %% ../nbs/05c_deepfashion.ipynb #00000037
+# %% ../nbs/05c_deepfashion.ipynb #0000004c
 def _draw(size, shapes, at):
     "Coverage 0..1 of shapes, (h, w)"
     scale, left, top = (2*v for v in at)
@@ -461,7 +496,7 @@ def _draw(size, shapes, at):
 
 def _put(photo, cover, colour): photo += cover[..., None]*(colour - photo)
 
-# %% ../nbs/05c_deepfashion.ipynb #0000003a
+# %% ../nbs/05c_deepfashion.ipynb #0000004f
 def _room(rng, w, h):
     "A wall, a floor and things before them"
     wall = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, .25), rng.uniform(.6, .95)))
@@ -475,7 +510,7 @@ def _room(rng, w, h):
         (draw.rectangle, draw.ellipse)[rng.integers(2)]((x*w, y*h, (x+a)*w, (y+b)*h), fill)
     return np.asarray(things, np.float32)/255
 
-# %% ../nbs/05c_deepfashion.ipynb #0000003b
+# %% ../nbs/05c_deepfashion.ipynb #00000051
 def _person(photo, look, at, swing, rng):
     "Skin, hair and the clothes that are not labelled"
     size, grey = photo.shape[1::-1], lambda: np.full(3, rng.uniform(.12, .9)) + rng.uniform(-.05, .05, 3)
@@ -490,7 +525,7 @@ def _person(photo, look, at, swing, rng):
     other = {1: dict(category='Jeans'), 2: dict(category='Tee', sleeve='short', neck='turtle')}.get(_TYPES[look['category']])
     if other: _put(photo, _draw(size, _garment(dict(length='', cut='') | other, swing)[0], at), grey())
 
-# %% ../nbs/05c_deepfashion.ipynb #0000003c
+# %% ../nbs/05c_deepfashion.ipynb #00000053
 def _wear(photo, look, rgb, at, swing, rng):
     "Put the labelled garment on; its coverage"
     h, w = photo.shape[:2]
@@ -517,14 +552,14 @@ def _photo(look, rgb, size, rng):
     photo = photo*light + rng.normal(0, .012, photo.shape)
     return (photo*255).clip(0, 255).astype(np.uint8), cover > .5
 
-# %% ../nbs/05c_deepfashion.ipynb #0000003e
+# %% ../nbs/05c_deepfashion.ipynb #00000055
 def _write_list(path, header, rows):
     "A list file: the number of rows, the column names, the rows of (name, values)"
     width = max(len(n) for n,_ in rows) + 1
     path.parent.mkdir(exist_ok=True)
     path.write_text(f'{len(rows)}\n{header}\n' + ''.join(f'{n:<{width}}{v}\n' for n,v in rows), encoding='utf-8', newline='\n')
 
-# %% ../nbs/05c_deepfashion.ipynb #0000003f
+# %% ../nbs/05c_deepfashion.ipynb #00000057
 def _write_coarse(folder, d, groups):
     "Label files as published; `d` is a table of image names (not paths) and what is known of each"
     numbers, anno = {c: i for i,c in enumerate(_TYPES, 1)}, folder/'Anno'
@@ -536,7 +571,7 @@ def _write_coarse(folder, d, groups):
     _write_list(anno/'list_bbox.txt', 'image_name  x_1  y_1  x_2  y_2', [(n, ' '.join(f'{v:03d}' for v in b)) for n,b in zip(d.image, d[_COLUMNS].to_numpy())])
     _write_list(folder/'Eval'/'list_eval_partition.txt', 'image_name  evaluation_status', list(zip(d.image, d.part)))
 
-# %% ../nbs/05c_deepfashion.ipynb #00000040
+# %% ../nbs/05c_deepfashion.ipynb #00000058
 def _write_fine(folder, d, groups):
     "Label files of the form Anno_fine"
     anno, number = folder/'Anno_fine', {a: i for g in FINE for i,a in enumerate(b for b,h in groups.items() if h == g)}
@@ -548,7 +583,7 @@ def _write_fine(folder, d, groups):
                  '_bbox': [' '.join(map(str, b)) for b in p[_COLUMNS].to_numpy()], '_cate': [[*_TYPES].index(c)+1 for c in p.category]}
         for end, rows in files.items(): (anno/f'{part}{end}.txt').write_text(''.join(f'{r}\n' for r in rows), encoding='utf-8', newline='\n')
 
-# %% ../nbs/05c_deepfashion.ipynb #00000041
+# %% ../nbs/05c_deepfashion.ipynb #00000059
 def make_deepfashion(
     folder:str|Path, # A new folder
     n:int=240, # Photos, four to a product
@@ -565,7 +600,7 @@ def make_deepfashion(
         d[['image', 'colour']].to_csv(tmp/'colours.csv', index=False, lineterminator='\n')
     return (read_fine if fine else read_deepfashion)(folder)
 
-# %% ../nbs/05c_deepfashion.ipynb #00000042
+# %% ../nbs/05c_deepfashion.ipynb #0000005b
 def _product(folder, i, seed, size, fine, numbers):
     "Draw and save the photos of product `i`"
     rng = np.random.default_rng((seed, i))
@@ -577,9 +612,9 @@ def _product(folder, i, seed, size, fine, numbers):
     for k, _ in enumerate(numbers, 1):
         photo, mask = _photo(look, rgb, size, rng)
         image = f'img/{name}/img_{k:08d}.jpg'
-        for root, picture, kind in ((folder, photo, '.jpg'), (folder/'masks', mask, '.png')):
+        for root, pixels, kind in ((folder, photo, '.jpg'), (folder/'masks', mask, '.png')):
             (path := (root/image).with_suffix(kind)).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(path, quality=92)
+            Image.fromarray(pixels).save(path, quality=92)
         y, x = (np.flatnonzero(mask.any(a)) for a in (1, 0))
         rows.append((image, labels, look['category'], part, x[0], y[0], x[-1]+1, y[-1]+1, '#%02x%02x%02x' % tuple((rgb*255).round().astype(int))))
     return pd.DataFrame(rows, columns=['image', 'labels', 'category', 'part', *_COLUMNS, 'colour'])
