@@ -424,7 +424,7 @@ def test_settings_are_checked_before_a_photo_is_read(kwargs, tmp_path, monkeypat
     (dict(image=['a.png'], category=[5]), 'unknown category 5'), (dict(image=['a.png'], category=['Trousers']), 'unknown category'), (dict(image=[]), 'no row'),
     (dict(image=['a.png'], title=['cut \ud83d']), 'no file can hold')])
 def test_tables_are_checked_before_a_photo_is_read(table, match, tmp_path):
-    with pytest.raises(FabricError, match=match): write_cutouts(pd.DataFrame(table), tmp_path/'out', 'whole')
+    with pytest.raises(FabricError, match=match): write_cutouts(pd.DataFrame(table, dtype=object), tmp_path/'out', 'whole')
     assert not list(tmp_path.iterdir())
 
 def test_two_columns_of_one_name_are_refused(tmp_path):
