@@ -218,8 +218,6 @@ def fabric_neighbours(
     "A table of fabrics by what a model says of them and by how they look"
     if model is None and vectors is None and look is None: raise FabricError("neither a model nor vectors are given; give a TouchModel, stored vectors, or both")
     if model is not None and vectors is None:
-        missing = [i for i,image in enumerate(fabrics.images) if pd.isna(image) or not image]
-        if missing: raise FabricError(f"row {_few(missing, 5)} has no photo; leave out such rows with fabrics.take(…), or give vectors")
         vectors = embed_fabrics(fabrics, model.wake(), store)
     probs = None if model is None else touch_probs(model, vectors, fabrics.blends)
     return Neighbours(probs, vectors if look is None else look, fabrics.items.fabric, TOUCHES if model is None else model.targets, fabrics.groups(group))

@@ -161,7 +161,9 @@ def _as_list(photos):
     one = isinstance(photos, (str, bytes, Path, Image.Image, Mapping, Set, IOBase)) or not isinstance(photos, Iterable) or getattr(photos, 'ndim', 1) in (0, 2, 3)
     return [photos] if one else [*photos]
 
-def file_name(path):
+def file_name(
+    path, # Of a file, or a name; as a text
+)->str:
     "A name, or the last part of a path that is absolute and so of this machine alone"
     return os.path.basename(str(path)) if os.path.isabs(str(path)) else str(path)
 

@@ -24,6 +24,7 @@ from .metrics import expected_level, predicted_level
 from .plots import plot_touch
 from .checkpoints import load_checkpoint, save_checkpoint
 from .embeds import embed
+from .folders import _few
 from .calibration import level_interval, temper
 from .train import TouchLoss, activate, eval_frozen, fit_folds, fit_learner, ranked_probability
 from .encoders import encoder_card, encoder_from_card, image_encoder
@@ -283,8 +284,8 @@ def embed_fabrics(
     store=None, # An `EmbeddingStore` to keep the vectors in
 )->np.ndarray: # (n, n_out)
     "The image vectors of all fabrics, each photo encoded once"
-    gone = [i for i,p in enumerate(fabrics.images) if p is None or isinstance(p, (str, float)) and (p != p or not p)]    # also NaN, as pandas writes what is missing
-    if gone: raise FabricError(f"{len(gone)} of {len(fabrics)} fabrics have no photo to embed, the first is row {gone[0]}; give the table a column 'image', or take the others: fabrics.take(…)")
+    missing = [i for i,p in enumerate(fabrics.images) if p is None or isinstance(p, (str, float)) and (p != p or not p)]    # also NaN, as pandas writes it
+    if missing: raise FabricError(f"row {_few(missing, 5)} has no photo; leave out such rows with fabrics.take(…), or give vectors")
     return np.asarray(embed(_encoder(encoder).to(default_device()), fabrics.images, store))
 
 def fit_touch(
