@@ -28,7 +28,7 @@ from .checkpoints import CheckpointError, load_checkpoint, load_weights, read_ca
 from .encoders import fetched
 from .titles import CATEGORIES
 
-# %% ../nbs/14_detectors.ipynb #00000007
+# %% ../nbs/14_detectors.ipynb #00000006
 def _n_params(model): return sum(p.numel() for p in model.parameters()) if isinstance(model, torch.nn.Module) else 0
 
 @dataclass
@@ -52,7 +52,7 @@ def _as_found(found, name):
         raise FabricError(f"detector {name!r} gave boxes without {'scores' if found.confidence is None else 'labels'}; Detections need confidence and data['class_name']")
     return found
 
-# %% ../nbs/14_detectors.ipynb #00000009
+# %% ../nbs/14_detectors.ipynb #00000008
 def found_boxes(
     boxes, # (n, 4) x1, y1, x2, y2 in pixels
     labels, # n texts
@@ -66,7 +66,7 @@ def found_boxes(
     boxes, scores = np.where(np.isfinite(boxes).all(1, keepdims=True), boxes, 0), np.where(np.isfinite(scores), scores, 0)
     return sv.Detections(xyxy=boxes, confidence=scores, class_id=np.unique(labels, return_inverse=True)[1], data=dict(class_name=labels))
 
-# %% ../nbs/14_detectors.ipynb #0000000f
+# %% ../nbs/14_detectors.ipynb #0000000e
 @dataclass
 class Segmenter:
     "A photo and boxes (n, 4) -> masks (n, h, w) of truth values"
@@ -83,7 +83,7 @@ class Segmenter:
     @property
     def n_params(self): return _n_params(self.model)
 
-# %% ../nbs/14_detectors.ipynb #00000011
+# %% ../nbs/14_detectors.ipynb #00000010
 def _as_boxes(boxes):
     try: boxes = np.asarray(boxes, np.float32)
     except (ValueError, TypeError) as e: raise FabricError(f"boxes are no numbers ({e}); give (n, 4): x1, y1, x2, y2 in pixels for each") from None
@@ -99,7 +99,7 @@ def _as_masks(masks, n, size, name):
         raise FabricError(f"segmenter {name!r} gave masks {masks.shape} of {masks.dtype}; for {n} boxes on a photo of {size[0]} x {size[1]} it must give {(n, *size[::-1])} of bool")
     return masks
 
-# %% ../nbs/14_detectors.ipynb #00000013
+# %% ../nbs/14_detectors.ipynb #00000012
 def whole_detector():
     "The photo as one box"
     return Detector('whole', lambda img: found_boxes([[0, 0, *img.size]], ['whole']), ('whole',))
@@ -122,7 +122,7 @@ def box_segmenter():
     "The box itself as the mask"
     return Segmenter('box', lambda img: img.size, box_masks)
 
-# %% ../nbs/14_detectors.ipynb #00000016
+# %% ../nbs/14_detectors.ipynb #00000015
 def _cut(bgr, box, steps):
     "GrabCut's mask (h, w) for one box on an image; it sees as much around the box as the box is long"
     import cv2
@@ -139,7 +139,7 @@ def _cut(bgr, box, steps):
     out[top:y2+more, left:x2+more] = (state == cv2.GC_PR_FGD) | (state == cv2.GC_FGD)
     return out
 
-# %% ../nbs/14_detectors.ipynb #00000017
+# %% ../nbs/14_detectors.ipynb #00000016
 def grabcut_segmenter(
     size:int=512, # Longer side to work at, in pixels
     steps:int=3, # Rounds of learning colours and cutting
@@ -158,7 +158,7 @@ def grabcut_segmenter(
         return np.stack([cv2.resize(c.astype(np.float32), full) > .5 for c in cuts])
     return Segmenter('grabcut', encode, decode, licence='Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #0000001c
+# %% ../nbs/14_detectors.ipynb #0000001b
 Weights = namedtuple('Weights', 'file url size licence')
 _ULTRA, _META = 'https://github.com/ultralytics/assets/releases/download/v8.4.0/', 'https://dl.fbaipublicfiles.com/segment_anything/'
 WEIGHTS = dict(   # name -> published file
@@ -175,7 +175,7 @@ def _given(pretrained):
     if isinstance(pretrained, (bool, Path)) or isinstance(pretrained, str) and pretrained: return pretrained
     raise FabricError(f"pretrained is {pretrained!r}; give True for the published weights, False for random ones, or a path")
 
-# %% ../nbs/14_detectors.ipynb #0000001d
+# %% ../nbs/14_detectors.ipynb #0000001c
 def find_weights(
     name:str, # A name of `WEIGHTS`
     pretrained:bool|str|Path=True, # True: the published file; or a path
@@ -190,7 +190,7 @@ def find_weights(
     fetch = f"fetch it from {row.url} ({row.size}, {row.licence}) and put it" if file == row.file else "put it"
     raise FabricError(f"{file} is not here; {fetch} into {cache}, or give its path: pretrained='…/{Path(file).name}'" + ('' if file == row.file else f"; the published file is {row.file}"))
 
-# %% ../nbs/14_detectors.ipynb #00000020
+# %% ../nbs/14_detectors.ipynb #0000001f
 FLOOR = .05   # detections below this score are not even looked at; who uses them sets the limit that counts
 
 def coco_labels()->tuple: # Of 80 names
@@ -210,7 +210,7 @@ def _cells(w, h):
     "Corner and stride (n, 3) of every cell of the three grids, row after row"
     return np.concatenate([np.stack([*(g.ravel() for g in np.meshgrid(np.arange(w//s), np.arange(h//s))), np.full((w//s)*(h//s), s)], 1) for s in (8, 16, 32)])
 
-# %% ../nbs/14_detectors.ipynb #00000022
+# %% ../nbs/14_detectors.ipynb #00000021
 def yolox_detector(
     pretrained:bool|str|Path=True, # True: the published file; or the path of an ONNX file
     labels:tuple=None, # What its classes are called; COCO's 80 if not given
@@ -234,7 +234,7 @@ def yolox_detector(
         return found_boxes(boxes, labels[scores.argmax(1)][keep], scores.max(1)[keep]).with_nms(overlap)
     return Detector('yolox', find, tuple(labels), source=path.name, licence='Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #00000023
+# %% ../nbs/14_detectors.ipynb #00000022
 def _onnx(path):
     ort = need('onnxruntime', 'garments')
     try: net = ort.InferenceSession(str(path), providers=['CPUExecutionProvider'])
@@ -243,7 +243,7 @@ def _onnx(path):
     if len(takes) == 1 and len(takes[0]) == 5 and takes[0][0] == 'tensor(float)' and takes[0][2] == 3 and all(isinstance(n, int) and n >= 32 for n in takes[0][3:]): return net
     raise CheckpointError(f"{path} takes {takes or 'no input'}; a YOLOX exported at a fixed size takes [1, 3, height, width]")
 
-# %% ../nbs/14_detectors.ipynb #00000028
+# %% ../nbs/14_detectors.ipynb #00000027
 def _put(net, tensors, path):
     "The network with these weights, all of them and none NaN, or an error that names the file"
     try: load_weights(net, tensors)
@@ -265,7 +265,7 @@ def _tuned_yolo(folder, tasks):
         return net
     return _built(folder, 'yolo', make)
 
-# %% ../nbs/14_detectors.ipynb #00000029
+# %% ../nbs/14_detectors.ipynb #00000028
 def _tuned_yolos(folder):
     "(processor, network, where they are from) from a folder of ours"
     tf = need('transformers', 'garments')
@@ -285,7 +285,7 @@ def _built(folder, base, make):
     except FabricError: raise
     except Exception as e: raise CheckpointError(f"{folder}: its card does not describe a {base} that can be built ({type(e).__name__}: {str(e)[:160]})") from e
 
-# %% ../nbs/14_detectors.ipynb #0000002c
+# %% ../nbs/14_detectors.ipynb #0000002b
 HUB = dict(yolos='valentinafeve/yolos-fashionpedia', grounding_dino='IDEA-Research/grounding-dino-tiny')   # names on the hub
 _YOLOS = dict(hidden_size=384, num_attention_heads=6, intermediate_size=1536, image_size=[512, 864], num_labels=46)   # the published one's sizes
 
@@ -302,7 +302,7 @@ def _from_hub(base, pretrained, kind):
     if lacks: raise CheckpointError(f"{where} lacks {len(lacks)} weights of a {base}: {', '.join(lacks[:5])}; {mend}")
     return prepare, _put(net, net.state_dict(), where), where
 
-# %% ../nbs/14_detectors.ipynb #0000002e
+# %% ../nbs/14_detectors.ipynb #0000002d
 def _no_strip(img, most=4, longest=2048):
     "(a photo, if it is a strip made smaller and filled up with grey to at most `most` times as long as wide; its scale)"
     if max(img.size) <= most*min(img.size): return img, 1.
@@ -312,7 +312,7 @@ def _no_strip(img, most=4, longest=2048):
     filled.paste(small)
     return filled, scale
 
-# %% ../nbs/14_detectors.ipynb #00000030
+# %% ../nbs/14_detectors.ipynb #0000002f
 def yolos_detector(
     pretrained:bool|str|Path=True, # True: YOLOS of Fashionpedia; False: its shape with random weights; a folder, or a name of the hub
     floor:float=FLOOR, # Least score
@@ -329,7 +329,7 @@ def yolos_detector(
         return found_boxes(res['boxes'].cpu(), [net.config.id2label[i] for i in res['labels'].tolist()], res['scores'].cpu())
     return Detector('yolos', find, tuple(net.config.id2label.values()), net, source, "Apache-2.0; the weights' as their page says")
 
-# %% ../nbs/14_detectors.ipynb #00000031
+# %% ../nbs/14_detectors.ipynb #00000030
 def _as_words(labels):
     "Labels as Grounding DINO is told them"
     good = not isinstance(labels, str) and len(labels) and all(isinstance(l, str) and l.strip(' _') and '.' not in l for l in labels)
@@ -344,7 +344,7 @@ def _word_scores(logits, ids, tokenizer):
     tokens = logits[:, :len(ids)].sigmoid()                                  # (queries, tokens)
     return torch.stack([tokens[:, word & (label == k)].amax(1) for k in range(int((ids == stop).sum()))], 1)
 
-# %% ../nbs/14_detectors.ipynb #00000033
+# %% ../nbs/14_detectors.ipynb #00000032
 def grounding_dino_detector(
     pretrained:bool|str|Path=True, # True: the tiny published one; a folder, or a name of the hub
     labels:tuple=('person', *CATEGORIES), # What to look for, in words
@@ -366,7 +366,7 @@ def grounding_dino_detector(
         return found_boxes(boxes[keep], words[best[keep]], scores[keep])
     return Detector('grounding_dino', find, tuple(words.tolist()), net, source, 'Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #00000035
+# %% ../nbs/14_detectors.ipynb #00000034
 def tiny_yolos(
     folder:str|Path, # Where it is saved
     labels:tuple=('shirt, blouse', 'pants', 'shoe'), # What it can say
@@ -379,7 +379,7 @@ def tiny_yolos(
     tf.YolosImageProcessor(size=dict(shortest_edge=64, longest_edge=96)).save_pretrained(folder)
     return Path(folder)
 
-# %% ../nbs/14_detectors.ipynb #00000036
+# %% ../nbs/14_detectors.ipynb #00000035
 def tiny_grounding_dino(
     folder:str|Path, # Where it is saved
     words:tuple=('person', 'pants', 'shirt', 'skirt'), # The vocabulary of its tokenizer
@@ -396,7 +396,7 @@ def tiny_grounding_dino(
     tf.GroundingDinoProcessor(prepare, tf.BertTokenizer(vocab=str(folder/'vocab.txt'))).save_pretrained(folder)
     return folder
 
-# %% ../nbs/14_detectors.ipynb #0000003b
+# %% ../nbs/14_detectors.ipynb #0000003a
 @contextmanager
 def _kept():
     "What an import changes of PIL, torch, numpy, warnings and the environment is put back"
@@ -412,7 +412,7 @@ def ultralytics(
     if settings['sync']: settings.update(sync=False)
     return need('ultralytics' + part, 'yolo')
 
-# %% ../nbs/14_detectors.ipynb #0000003d
+# %% ../nbs/14_detectors.ipynb #0000003c
 _one = RLock()   # two threads that patch and restore at once would undo each other's
 
 @contextmanager
@@ -427,7 +427,7 @@ def caged(
 
 def _told(e): return f"{type(e).__name__}: {' '.join(str(e).split())[:160]}"
 
-# %% ../nbs/14_detectors.ipynb #0000003e
+# %% ../nbs/14_detectors.ipynb #0000003d
 def _yolo_yaml(name, tasks):
     try: return tasks.DetectionModel(name, verbose=False)
     except Exception as e: raise FabricError(f"{name} describes no detection model of ultralytics ({_told(e)})") from None
@@ -449,7 +449,7 @@ def yolo_net(pretrained):
     if type(net) is tasks.DetectionModel and tasks.guess_model_task(net) == 'detect': return net, source
     raise CheckpointError(f"{pretrained} holds a {type(net).__name__} and not a detection model of ultralytics")
 
-# %% ../nbs/14_detectors.ipynb #0000003f
+# %% ../nbs/14_detectors.ipynb #0000003e
 def yolo_detector(
     pretrained:bool|str|Path=True, # True: yolo11n of COCO; False or a .yaml: random weights; a .pt, or a folder of `tune_detector`
     imgsz:int=None, # Side that photos are brought to, in pixels; as it was tuned, else 640
@@ -465,7 +465,7 @@ def yolo_detector(
     def find(img): return sv.Detections.from_ultralytics(run(np.ascontiguousarray(np.asarray(img)[..., ::-1]))[0])   # it takes blue first
     return Detector('yolo', find, tuple(net.names.values()), net, source, 'AGPL-3.0')
 
-# %% ../nbs/14_detectors.ipynb #00000042
+# %% ../nbs/14_detectors.ipynb #00000041
 def _fill(build, name, pretrained):
     "(network with its weights, where they are from); the weights are looked for before anything is built"
     path = None if pretrained is False else find_weights(name, pretrained)
@@ -492,7 +492,7 @@ def sam_segmenter(
         return torch.nn.functional.interpolate(masks.byte(), (h, w))[:, 0].bool().cpu().numpy()   # (n, 1, h, w) -> (n, h, w)
     return Segmenter(f'sam_{size}', encode, decode, net, source, 'Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #00000043
+# %% ../nbs/14_detectors.ipynb #00000042
 def tiny_sam():
     "A SAM of 50,000 random weights that sees 64 x 64 pixels"
     m = need('segment_anything.modeling', 'garments')
@@ -502,7 +502,7 @@ def tiny_sam():
         tell = m.MaskDecoder(transformer_dim=16, transformer=m.TwoWayTransformer(depth=2, embedding_dim=16, mlp_dim=32, num_heads=2), iou_head_hidden_dim=16)
         return m.Sam(see, ask, tell)
 
-# %% ../nbs/14_detectors.ipynb #00000046
+# %% ../nbs/14_detectors.ipynb #00000045
 def ultralytics_segmenter(
     name:str, # 'mobile_sam' or 'sam2'
     pretrained:bool|str|Path=True, # True: the published weights (of SAM 2 the tiny ones); False: random; a file
@@ -520,14 +520,14 @@ def ultralytics_segmenter(
     def decode(p, boxes): return p(bboxes=boxes)[0].masks.data.cpu().numpy()
     return Segmenter(name, encode, decode, net, source, 'AGPL-3.0; weights Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #00000048
+# %% ../nbs/14_detectors.ipynb #00000047
 DETECTORS = dict(yolo=yolo_detector, yolos=yolos_detector, grounding_dino=grounding_dino_detector,
                  yolox=yolox_detector, whole=whole_detector)          # name -> pretrained, arguments -> Detector
 SEGMENTERS = {**{f'sam_{s}': partial(sam_segmenter, s) for s in ('vit_b', 'vit_l', 'vit_h')},
               **{n: partial(ultralytics_segmenter, n) for n in ('mobile_sam', 'sam2')},
               'grabcut': grabcut_segmenter, 'box': box_segmenter}   # name -> pretrained, arguments -> Segmenter
 
-# %% ../nbs/14_detectors.ipynb #00000049
+# %% ../nbs/14_detectors.ipynb #00000048
 def _make(table, name, what, kwargs):
     row = pick(table, name, what)
     takes = list(signature(row).parameters)
@@ -549,7 +549,7 @@ def segmenter(
     "A segmenter by name; `pretrained` and the other arguments are those of its row"
     return _make(SEGMENTERS, name, 'segmenter', kwargs)
 
-# %% ../nbs/14_detectors.ipynb #0000004c
+# %% ../nbs/14_detectors.ipynb #0000004b
 def _photo(w, h): return np.random.default_rng(w*h).integers(0, 256, (h, w, 3), np.uint8)
 
 def check_detector(

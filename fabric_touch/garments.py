@@ -25,7 +25,7 @@ from .plots import plot_swatches
 from .swatches import make_swatches
 from .detectors import Detector, Segmenter, detector, found_boxes, segmenter
 
-# %% ../nbs/30_garments.ipynb #00000009
+# %% ../nbs/30_garments.ipynb #00000007
 _SHAPES = dict(   # corners on a unit square, x to the right and y down
     top=[(.36, .16), (.64, .16), (.80, .34), (.72, .42), (.66, .36), (.66, .56), (.34, .56), (.34, .36), (.28, .42), (.20, .34)],
     pants=[(.35, .54), (.65, .54), (.70, .90), (.54, .90), (.50, .64), (.46, .90), (.30, .90)],
@@ -51,7 +51,7 @@ def make_outfit(
     for w, cloth in zip(wears, cloths): photo[masks[w]] = cloth[masks[w]]
     return photo.clip(0, 255).astype(np.uint8), {w: m & ~np.any([masks[v] for v in wears[i+1:]] or [m & False], axis=0) for i,(w,m) in enumerate(masks.items())}
 
-# %% ../nbs/30_garments.ipynb #0000000c
+# %% ../nbs/30_garments.ipynb #0000000a
 def true_detector(
     masks:dict, # Category -> true mask (h, w)
     name:str='true', # For the results
@@ -62,7 +62,7 @@ def true_detector(
     boxes = sv.mask_to_xyxy(np.stack(list(seen.values()))) + [0, 0, 1, 1] if seen else []   # supervision gives the last pixel, not the edge behind it
     return Detector(name, lambda img: found_boxes(boxes, list(seen)), tuple(seen))
 
-# %% ../nbs/30_garments.ipynb #0000000f
+# %% ../nbs/30_garments.ipynb #0000000d
 OUTCOMES = dict(   # name -> what it means
     found='a box of the wanted category', largest='no box of the wanted category can be used; the largest person or other garment stands for it',
     whole='no box of the wanted category can be used; the whole photo stands for it', nothing='no box of the wanted category can be used',
@@ -86,7 +86,7 @@ class Garment:
     def area(self): return float(self.mask.mean())   # share of the photo
     def __repr__(self): return f"{self.category or self.label} {self.score:.2f}, {self.area:.0%} of the photo, {' '.join(self.outcomes)} ({self.source['box']}, {self.source['mask']})"
 
-# %% ../nbs/30_garments.ipynb #00000010
+# %% ../nbs/30_garments.ipynb #0000000e
 Unused = namedtuple('Unused', 'label score box outcome')
 Unused.__doc__ = "A box that did not become a garment, and why: the name of an outcome"
 
@@ -102,7 +102,7 @@ class Garments(list):
         return self.error or f"{OUTCOMES[self.outcome]}; boxes not used: {counts}"
     def __repr__(self): return '\n'.join([f'{self.outcome}: {self.why}', *map(repr, self)])
 
-# %% ../nbs/30_garments.ipynb #00000012
+# %% ../nbs/30_garments.ipynb #00000010
 PEOPLE = ('person', 'people', 'man', 'woman', 'boy', 'girl', 'child')   # labels that say who wears it
 ANY_GARMENT = ('whole', 'garment', 'clothing', 'clothes', 'apparel')   # labels that say it is one, but not which
 PAIRS = ('shoe', 'sock', 'glove', 'leg_warmer', 'jewellery', 'bag')     # two of these are no sign of two people
@@ -124,14 +124,14 @@ def _means(label, wanted):
     if wanted and len(wanted) == 1: return wanted[0], 'wanted', ''
     return None, '', 'other_category' if wanted == () else ''
 
-# %% ../nbs/30_garments.ipynb #00000013
+# %% ../nbs/30_garments.ipynb #00000011
 def _inside(box, size):
     "A box cut to the photo; None if nothing of it is inside"
     if not np.isfinite(box).all(): return None
     box = np.clip(box, 0, [*size]*2)
     return box if box[2] - box[0] >= 1 and box[3] - box[1] >= 1 else None
 
-# %% ../nbs/30_garments.ipynb #00000014
+# %% ../nbs/30_garments.ipynb #00000012
 _Box = namedtuple('_Box', 'label score box area category said clipped outcome')
 
 def _look(label, score, box, size, wanted, min_score):
@@ -153,7 +153,7 @@ def _once(boxes, overlap=.7):
     kept = {*found.with_nms(overlap).data['at']}
     return [b._replace(outcome='duplicate') if i in kinds and i not in kept else b for i,b in enumerate(boxes)]
 
-# %% ../nbs/30_garments.ipynb #00000016
+# %% ../nbs/30_garments.ipynb #00000014
 def _rows(found): return zip(found.data['class_name'], found.confidence, found.xyxy) if len(found) else []   # label, score, box of each
 
 def _garments(boxes, photo, segment, sources, outcome='found'):
@@ -177,7 +177,7 @@ def _largest(boxes, min_score):
     usable = [b for b in boxes if b.score >= min_score and (_person(b) or b.outcome == 'other_category')]
     return [max(usable, key=lambda b: b.area)] if usable else []
 
-# %% ../nbs/30_garments.ipynb #00000017
+# %% ../nbs/30_garments.ipynb #00000015
 FALLBACKS = ('none', 'largest', 'whole')
 
 def whole_garment(
@@ -195,7 +195,7 @@ def _fall_back(fallback, boxes, category, min_score, photo, cut):
     garments, empty = cut([b._replace(category=category, said='wanted' if category else '') for b in chosen], outcome='largest')
     return garments, [b for b in boxes if not any(b is c for c in chosen)] + empty
 
-# %% ../nbs/30_garments.ipynb #00000018
+# %% ../nbs/30_garments.ipynb #00000016
 def find_garments(
     image, # File, PIL image, or uint8 array (h, w, 3); of any size and mode
     detect:Detector|str, # Gives boxes
@@ -220,7 +220,7 @@ def find_garments(
     none = 'no category is wanted, as of a title that names no garment' if wanted == () and not garments else ''
     return Garments(sorted(garments, key=lambda g: -g.score), outcome, [Unused(b.label, b.score, b.box, b.outcome) for b in rest], none)
 
-# %% ../nbs/30_garments.ipynb #00000019
+# %% ../nbs/30_garments.ipynb #00000017
 def as_parts(
     detect:Detector|str, # A detector, or its name
     segment:Segmenter|str='box', # A segmenter, or its name
@@ -239,7 +239,7 @@ def check_choice(
     pick({f: f for f in FALLBACKS}, fallback, 'fallback')
     if not (isinstance(min_score, Real) and 0 <= min_score <= 1): raise FabricError(f"min_score is {min_score!r}; give a number in 0..1")
 
-# %% ../nbs/30_garments.ipynb #00000021
+# %% ../nbs/30_garments.ipynb #0000001f
 def crop(
     garment:Garment, # As `find_garments` gives it
     background:str='white', # 'white', 'mean', 'transparent' or 'keep'
@@ -248,7 +248,7 @@ def crop(
     "The garment alone"
     return cut_out(garment.photo, garment.mask, background, pad)
 
-# %% ../nbs/30_garments.ipynb #00000024
+# %% ../nbs/30_garments.ipynb #00000022
 def plot_garments(
     found:Garments, # As `find_garments` gives them
     ax=None, # Where to draw; a new figure if not given
@@ -268,7 +268,7 @@ def plot_garments(
     ax.imshow(canvas); ax.axis('off')
     return ax
 
-# %% ../nbs/30_garments.ipynb #00000025
+# %% ../nbs/30_garments.ipynb #00000023
 def plot_cutouts(
     found:list, # Of `Garment`, of one photo or of many
     background:str='white', # As in `crop`
@@ -279,7 +279,7 @@ def plot_cutouts(
     words = [f"{g.category or g.label}\n{', '.join(g.outcomes)}" for g in found]
     return plot_swatches([np.asarray(crop(g, background).convert('RGB')) for g in found], words, **kwargs)
 
-# %% ../nbs/30_garments.ipynb #00000029
+# %% ../nbs/30_garments.ipynb #00000027
 def scan_photos(
     images, # A list of files; or of PIL images or arrays, which are all in memory then
     detect:Detector|str, # Gives boxes
@@ -304,7 +304,7 @@ def _scan_one(image, parts, category, kwargs):
         if hasattr(e, 'add_note'): e.add_note(f"the photo was {image}")                      # from Python 3.11 on
         raise
 
-# %% ../nbs/30_garments.ipynb #0000002e
+# %% ../nbs/30_garments.ipynb #0000002c
 def write_cutouts(
     table:pd.DataFrame, # A row per photo: image, and labels; category or title if there is one
     out:str|Path, # Folder to write: new, or an earlier one, which is replaced as a whole when all is done
@@ -330,7 +330,7 @@ def write_cutouts(
         pd.DataFrame(left_out, columns=['photo', 'outcome', 'why']).to_csv(tmp/'left_out.csv', index=False)
     return Path(out)/'items.csv'
 
-# %% ../nbs/30_garments.ipynb #0000002f
+# %% ../nbs/30_garments.ipynb #0000002d
 def _check_out(out, photos):
     "Refuse a place where something else would be lost"
     real = Path(os.path.realpath(out))
@@ -340,7 +340,7 @@ def _check_out(out, photos):
     inside = [p for p in photos if names and real in Path(os.path.realpath(str(p))).parents]
     if inside: raise FabricError(f"{inside[0]} lies in {out}, which would be replaced; give the name of another folder")
 
-# %% ../nbs/30_garments.ipynb #00000030
+# %% ../nbs/30_garments.ipynb #0000002e
 def _check_readable(photos):
     bad = check_photos(photos)
     if len(bad): raise FabricError(f"{len(bad)} of {len(photos)} photos cannot be read; leave them out with skip_bad=True, or mend them: {bad.why.iloc[0]}")
@@ -358,7 +358,7 @@ def _check_table(table, out):
     if 'category' in table: return [None if pd.api.types.is_scalar(c) and pd.isna(c) else c for c in table.category]        # an empty cell: every garment
     return [read_title(t if isinstance(t, str) else '') for t in table.title] if 'title' in table else None
 
-# %% ../nbs/30_garments.ipynb #00000031
+# %% ../nbs/30_garments.ipynb #0000002f
 def _pictures(image, found, kinds, cut):
     "The pictures of one photo as (kind, PIL image)"
     if found.outcome == 'unreadable': return []
@@ -375,7 +375,7 @@ def _save(img, folder, i):
     img.save(folder/name, **({} if png else dict(quality=95)))
     return name
 
-# %% ../nbs/30_garments.ipynb #00000034
+# %% ../nbs/30_garments.ipynb #00000032
 def label_masks(
     labels, # Label number of every pixel: a file, or an integer array (h, w)
     names:list, # What each number is called
@@ -389,7 +389,7 @@ def label_masks(
     means = {i: category_of(names[i]) for i in np.unique(a)}
     return {c: np.isin(a, [i for i,m in means.items() if m == c]) for c in dict.fromkeys(means.values()) if c}
 
-# %% ../nbs/30_garments.ipynb #00000035
+# %% ../nbs/30_garments.ipynb #00000033
 def score_garments(
     found:Garments, # As `find_garments` gives them
     true:dict, # Category -> true mask (h, w)

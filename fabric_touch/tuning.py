@@ -19,7 +19,7 @@ from .checkpoints import CheckpointError, read_card, save_checkpoint
 from .embeds import picture_digest
 from .detectors import DETECTORS, Detector, caged, detector, found_boxes, is_tuned, ultralytics, yolo_net
 
-# %% ../nbs/35_tuning.ipynb #0000000b
+# %% ../nbs/35_tuning.ipynb #00000009
 _KEYS = dict(images=('id', 'file_name', 'width', 'height'), categories=('id', 'name'),
              annotations=('id', 'image_id', 'category_id', 'bbox'), attributes=('id', 'name'))
 
@@ -36,7 +36,7 @@ def _tables(path):
     found.setdefault('attributes', [])
     return {name: _by_id(path, name, found.get(name)) for name in _KEYS}
 
-# %% ../nbs/35_tuning.ipynb #0000000c
+# %% ../nbs/35_tuning.ipynb #0000000a
 def _by_id(path, name, rows):
     "The rows of a table by their id"
     if not isinstance(rows, list): raise FabricError(f"{path}: has no list {name!r}; it must hold images, annotations and categories")
@@ -49,7 +49,7 @@ def _by_id(path, name, rows):
     if len(res) < len(rows): raise FabricError(f"{path}: in {name}, id {most[0][0]!r} stands twice")
     return res
 
-# %% ../nbs/35_tuning.ipynb #0000000d
+# %% ../nbs/35_tuning.ipynb #0000000b
 def _is_inside(name):
     "Does a file name stay in its folder?"
     if not isinstance(name, str) or not name.strip() or '\0' in name: return False
@@ -66,7 +66,7 @@ def _check_names(path, images, named):
     for c in named:
         if not isinstance(c['name'], str) or not c['name'].strip(): raise FabricError(f"{path}: the name of {_short(c)} is not a text")
 
-# %% ../nbs/35_tuning.ipynb #00000010
+# %% ../nbs/35_tuning.ipynb #0000000e
 def _number(v): return type(v) in (int, float) and -1e9 < v < 1e9   # NaN fails both
 
 def _known(x, table): return type(x) in (int, str) and x in table
@@ -87,7 +87,7 @@ def _fault(a, t, clip):
     if over > 1 and not clip: return f"bbox {_short(box)} leaves its photo of {w} x {h} by {over:.0f} pixels; clip=True cuts it off"
     return _shape_fault(a.get('segmentation'), w, h)
 
-# %% ../nbs/35_tuning.ipynb #00000011
+# %% ../nbs/35_tuning.ipynb #0000000f
 def _shape_fault(seg, w, h):
     "What is wrong with a segmentation; empty if nothing is"
     if isinstance(seg, dict):
@@ -97,7 +97,7 @@ def _shape_fault(seg, w, h):
     good = isinstance(seg, list) and all(isinstance(p, list) and len(p) >= 6 and len(p)%2 == 0 for p in seg)
     return '' if good else f"its segmentation {_short(seg)} is neither polygons of three points or more nor an RLE"
 
-# %% ../nbs/35_tuning.ipynb #00000013
+# %% ../nbs/35_tuning.ipynb #00000011
 _COLUMNS = 'image width height label x1 y1 x2 y2 segmentation iscrowd area attributes'.split()
 
 def _row(a, t, folder, clip):
@@ -109,7 +109,7 @@ def _row(a, t, folder, clip):
 
 def _listed(problem, bad, n=10): return '\n  '.join([problem + ':', *bad[:n]] + ['…']*(len(bad) > n))
 
-# %% ../nbs/35_tuning.ipynb #00000014
+# %% ../nbs/35_tuning.ipynb #00000012
 def read_coco(
     path:str|Path, # JSON in COCO's or Fashionpedia's form
     images:str|Path=None, # Folder of the photos; the file's own if not given
@@ -131,7 +131,7 @@ def read_coco(
     table.attrs['left_out'] = bad
     return table
 
-# %% ../nbs/35_tuning.ipynb #00000019
+# %% ../nbs/35_tuning.ipynb #00000017
 def true_mask(
     row, # A row of the table: segmentation, width, height
 )->np.ndarray: # (height, width) of bool
@@ -145,7 +145,7 @@ def true_mask(
     except (ValueError, TypeError, OverflowError, LookupError) as e:
         raise FabricError(f"no mask can be made from the segmentation {_short(seg)} for a photo of {size[0]} x {size[1]}: {e}") from e
 
-# %% ../nbs/35_tuning.ipynb #0000001d
+# %% ../nbs/35_tuning.ipynb #0000001b
 def split_photos(
     photos, # Files
     valid:float|list=.2, # Share to hold out, or the files to hold out
@@ -163,7 +163,7 @@ def split_photos(
     else: held = _listed_groups(groups, set(map(str, valid)))
     return tuple([p for i,g in enumerate(groups) if (i in held) == side for p in g] for side in (False, True))
 
-# %% ../nbs/35_tuning.ipynb #0000001e
+# %% ../nbs/35_tuning.ipynb #0000001c
 def _listed_groups(groups, valid):
     "Numbers of the groups that are held out"
     other = valid - {p for g in groups for p in g}
@@ -175,7 +175,7 @@ def _listed_groups(groups, valid):
     if not 0 < len(held) < len(groups): raise FabricError("valid must name at least one photo and leave at least one to train on")
     return held
 
-# %% ../nbs/35_tuning.ipynb #00000024
+# %% ../nbs/35_tuning.ipynb #00000022
 _Photo = namedtuple('_Photo', 'path file size boxes ids')   # original, copy, (width, height), corners (n, 4) as shares, (n,) places in the labels
 _CORNERS = ['x1', 'y1', 'x2', 'y2']
 
@@ -194,7 +194,7 @@ def _checked(table):
     if table.image.isna().any(): raise FabricError(f"row {table.index[table.image.isna()][0]} has no image; give the path of its photo")
     return table.assign(image=table.image.astype(str)).reset_index(drop=True)
 
-# %% ../nbs/35_tuning.ipynb #00000025
+# %% ../nbs/35_tuning.ipynb #00000023
 def _copy(path, rows, file, size):
     "Write a small copy of a photo and give its record"
     img = load_photo(path)
@@ -218,7 +218,7 @@ def _copies(table, labels, folder, size, skip_bad):
     if bad and (not skip_bad or not photos): raise FabricError(_listed(said, [*bad.values()]))
     return photos, bad
 
-# %% ../nbs/35_tuning.ipynb #00000028
+# %% ../nbs/35_tuning.ipynb #00000026
 def _with_ids(found, labels):
     "Detections with the place of their label in `labels`; other labels are left out"
     sv, ids = need('supervision', 'garments'), {l: i for i,l in enumerate(labels)}
@@ -237,7 +237,7 @@ def _hits(found, true, most):
     res[row] = good[row, col]
     return res
 
-# %% ../nbs/35_tuning.ipynb #00000029
+# %% ../nbs/35_tuning.ipynb #00000027
 def box_scores(
     found:list, # `supervision.Detections` for each photo
     true:list, # The same with the true boxes: xyxy and class_id
@@ -253,7 +253,7 @@ def box_scores(
     recall = {l: float(hits[ids == i].mean()) for i,l in enumerate(labels) if (ids == i).any()}
     return dict(map50=float(res.map50), map50_95=float(res.map50_95), recall=recall)
 
-# %% ../nbs/35_tuning.ipynb #0000002b
+# %% ../nbs/35_tuning.ipynb #00000029
 def _plain_guesses(
     photos:list, # Records of the training photos
     labels:list, # What their ids stand for
@@ -274,7 +274,7 @@ def _truth(photo):
     "The true boxes of a photo as Detections"
     return need('supervision', 'garments').Detections((photo.boxes*[*photo.size, *photo.size]).astype(np.float32), class_id=photo.ids)
 
-# %% ../nbs/35_tuning.ipynb #0000002e
+# %% ../nbs/35_tuning.ipynb #0000002c
 _Job = namedtuple('_Job', 'labels train valid folder epochs size bs lr seed extra')   # records of photos, a temporary folder, settings
 
 def _yolo_sets(job):
@@ -289,7 +289,7 @@ def _yolo_sets(job):
         def get_labels(self): return [label(p) for p in self.img_path]
     return Records
 
-# %% ../nbs/35_tuning.ipynb #0000002f
+# %% ../nbs/35_tuning.ipynb #0000002d
 def _yolo_trainer(job, step):
     "ultralytics' trainer without what it does around the training"
     Base, Records = ultralytics('.models.yolo.detect').DetectionTrainer, _yolo_sets(job)
@@ -308,7 +308,7 @@ def _yolo_trainer(job, step):
     try: return Trainer(overrides=ours | off | mine | job.extra)
     except (SyntaxError, TypeError, ValueError) as e: raise FabricError(f"ultralytics' trainer does not take these settings: {e}") from e
 
-# %% ../nbs/35_tuning.ipynb #00000030
+# %% ../nbs/35_tuning.ipynb #0000002e
 @contextmanager
 def _quiet():
     "ultralytics without its log, and the number of threads as it was"
@@ -318,13 +318,13 @@ def _quiet():
     try: yield
     finally: log.setLevel(level); torch.set_num_threads(threads)
 
-# %% ../nbs/35_tuning.ipynb #00000031
+# %% ../nbs/35_tuning.ipynb #0000002f
 def _take_fitting(model, net):
     "Start a network with the weights of another where name and shape are the same"
     own = model.state_dict()
     model.load_state_dict({k: v for k,v in net.state_dict().items() if k in own and v.shape == own[k].shape}, strict=False)
 
-# %% ../nbs/35_tuning.ipynb #00000033
+# %% ../nbs/35_tuning.ipynb #00000031
 _TAKEN = ('model', 'data', 'project', 'name', 'save_dir', 'resume', 'pretrained', 'task', 'mode',
           'epochs', 'imgsz', 'batch', 'save', 'val', 'plots', 'distill_model')
 
@@ -337,7 +337,7 @@ def _yolo_for(net, labels, tasks):
     _take_fitting(model, net)
     return model
 
-# %% ../nbs/35_tuning.ipynb #00000034
+# %% ../nbs/35_tuning.ipynb #00000032
 def _fit_yolo(net, job):
     "(trained network, what its card says)"
     taken = [k for k in job.extra if k in _TAKEN]
@@ -353,7 +353,7 @@ def _fit_yolo(net, job):
     best = trainer.ema.ema.float().cpu()
     return best, dict(arch={k: v for k,v in best.yaml.items() if k != 'yaml_file'}, processor=None)
 
-# %% ../nbs/35_tuning.ipynb #00000036
+# %% ../nbs/35_tuning.ipynb #00000034
 def _relabelled(net, labels):
     "The same network with other labels; what no longer fits starts at random"
     cfg = deepcopy(net.config)
@@ -377,7 +377,7 @@ def _batch(photos, prepare, device):
     labels = [dict(class_labels=torch.tensor(p.ids, device=device), boxes=b) for p,b in zip(photos, boxes)]
     return prepare(images=list(imgs), return_tensors='pt').pixel_values.to(device), labels
 
-# %% ../nbs/35_tuning.ipynb #00000038
+# %% ../nbs/35_tuning.ipynb #00000036
 def _fit_yolos(net, job):
     "(trained network, what its card says)"
     tf, device = need('transformers', 'garments'), default_device()
@@ -396,7 +396,7 @@ def _fit_yolos(net, job):
             opt.step(); rate.step(); opt.zero_grad()
     return net.eval().cpu(), dict(arch=json.loads(net.config.to_json_string(use_diff=False)), processor=json.loads(prepare.to_json_string()))
 
-# %% ../nbs/35_tuning.ipynb #0000003a
+# %% ../nbs/35_tuning.ipynb #00000038
 TUNERS = dict(yolo=_fit_yolo, yolos=_fit_yolos)   # base -> (network, job) -> (network, what its card says)
 
 def _start(base):
@@ -413,7 +413,7 @@ def _start(base):
     if kind is None: raise FabricError(f"a {type(net).__name__} cannot be tuned here; give a YOLO of ultralytics that is not fused, or a YOLOS of transformers")
     return kind, net, type(base).__name__ if net is base else str(base)
 
-# %% ../nbs/35_tuning.ipynb #0000003c
+# %% ../nbs/35_tuning.ipynb #0000003a
 def _own(epochs, size, kwargs):
     "(our settings, the trainer's)"
     mine = {k: kwargs.get(k, v) for k,v in dict(bs=8, lr=None, seed=0, skip_bad=False).items()}
@@ -430,7 +430,7 @@ def _check_out(out):
     except CheckpointError as e:
         raise FabricError(f"{out} holds something else than a tuned detector, which would be lost; give the name of a new folder ({e})") from e
 
-# %% ../nbs/35_tuning.ipynb #0000003f
+# %% ../nbs/35_tuning.ipynb #0000003d
 def _sides(photos, valid, bad, seed):
     "(records to train on, records held out)"
     if not isinstance(valid, (int, float)): valid = [p for p in map(str, valid) if p not in bad]
@@ -451,7 +451,7 @@ def _training(job, source, bad):
     seen = dict(photos=len(job.train), boxes=sum(len(p.ids) for p in job.train), held_out=len(job.valid), held_out_digests=held)
     return how | seen | dict(left_out=len(bad), left_out_first=list(bad.values())[:100], libraries=libraries)
 
-# %% ../nbs/35_tuning.ipynb #00000041
+# %% ../nbs/35_tuning.ipynb #0000003f
 def tune_detector(
     table:pd.DataFrame, # As `read_coco` gives it: image, label, x1, y1, x2, y2
     out:str|Path, # Folder of the tuned detector, new or to be replaced
