@@ -353,10 +353,10 @@ def _check_boxes(d):
     if len(have) < 4: raise FabricError(f"the table has the column {have[0]!r} but not {', '.join(c for c in _BOX if c not in d)}; a box is x0, y0, x1, y1 in pixels")
     box = d[_BOX].apply(pd.to_numeric, errors='coerce').astype(float)
     empty = d[_BOX].map(_label_text).eq('').all(axis=1)
-    bad = ~empty & ~(np.isfinite(box).all(axis=1) & (box.x0 >= 0) & (box.y0 >= 0) & (box.x1 > box.x0) & (box.y1 > box.y0))
+    bad = ~empty & ~(np.isfinite(box).all(axis=1) & (box.x0 >= 0) & (box.y0 >= 0) & (box.x1 >= box.x0 + 1) & (box.y1 >= box.y0 + 1))
     if bad.any():
         rows, first = _few(np.flatnonzero(bad) + 1, 5), d[_BOX][bad].iloc[0].tolist()
-        raise FabricError(f"rows {rows} have no usable box, the first is {first}; x1 is above x0 and y1 above y0, in pixels from 0, or all four are empty")
+        raise FabricError(f"rows {rows} have no usable box, the first is {first}; give pixels from 0, x1 and y1 at least one above x0 and y0 (shares of the photo times its width and height), or leave all four empty")
     return d.assign(**box)
 
 def _filled(d, column):

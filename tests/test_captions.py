@@ -231,7 +231,7 @@ def test_pairs_forms(here, tmp_path):
 def test_pairs_boxes(here):
     d = pd.DataFrame(dict(image=['a.jpg', 'b.jpg'], text='x', x0=['1', ''], y0=['2', ''], x1=['5.5', ''], y1=['6', '']))
     assert read_pairs(d, here).items.x1.tolist()[0] == 5.5 and read_pairs(d, here).items.x1.isna().tolist() == [False, True]
-    for change in (dict(x0=['', '']), dict(x0=['-1', '']), dict(x1=['1', '']), dict(y1=['inf', '']), dict(y1=['six', '']), dict(x0=['1', '3'])):
+    for change in (dict(x0=['', '']), dict(x0=['-1', '']), dict(x1=['1', '']), dict(y1=['inf', '']), dict(y1=['six', '']), dict(x0=['1', '3']), dict(x0=['.1', ''], y0=['.2', ''], x1=['.6', ''], y1=['1', ''])):
         with pytest.raises(FabricError, match='have no usable box'): read_pairs(d.assign(**change), here)
 
 @pytest.mark.parametrize('d, says', [(dict(image=['a.jpg']), 'text or label'), (dict(text=['x']), "column 'image'"), (dict(image=[], text=[]), 'no rows'), (dict(image=[None], text=['x']), "no usable 'image'"),
