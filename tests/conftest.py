@@ -1,5 +1,5 @@
 "What every test can count on: no network, no surprises from the environment, real data found where it lies beside the checkout."
-import os, socket
+import os, signal, socket, threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,9 @@ if 'PYTEST_XDIST_WORKER' in os.environ: os.environ.setdefault('OMP_NUM_THREADS',
 # commands run as processes of their own: what asks for a proxy there meets a closed port of this machine
 os.environ.update({k: 'http://127.0.0.1:9' for k in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY')})
 os.environ.update(no_proxy='localhost,127.0.0.1,::1', NO_PROXY='localhost,127.0.0.1,::1')
+
+# what is started in the background of a shell ignores Ctrl-C, and so would the processes that tests interrupt
+if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _connect, _connect_ex, _lookup = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 

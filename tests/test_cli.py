@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 
+import fabric_touch
 from conftest import DRIVER
 from fabric_touch.core import TOUCHES, FabricError
 
@@ -25,8 +26,9 @@ def one_line(stderr, command):
     return lines[0]
 
 @pytest.fixture(scope='session')
-def demo(tmp_path_factory):
-    "(folder, finished process) of one `ft_demo --quick`"
+def demo(request, tmp_path_factory):
+    "(folder, finished process) of one `ft_demo --quick`, a minute's work"
+    if 'site-packages' not in fabric_touch.__file__ and not request.config.getoption('--stress'): pytest.skip('ft_demo is run as users have it, from the wheel; --stress runs it here too')
     out = tmp_path_factory.mktemp('demo')/'new'/'out'
     return out, run('ft_demo', '--quick', '--out', out)
 
