@@ -61,6 +61,7 @@ def upright(
     "A PIL image as a person sees it: turned by its flag, 16 bits scaled, transparency on white"
     img = ImageOps.exif_transpose(img)
     if img.mode[0] == 'I' or img.mode == 'F': img = _eight_bits(img)
+    if img.mode == 'La': img = img.convert('LA')                 # its grey was multiplied by its alpha; Pillow has one way from there
     if 'A' in img.getbands() or 'transparency' in img.info:
         img = img.convert('RGBA')
         img = Image.alpha_composite(Image.new('RGBA', img.size, 'white'), img)

@@ -123,8 +123,11 @@ def _temperature(targets, t):
     raise FabricError(f"temperature is {t!r}; give {len(targets)} numbers above 0, one for each of {[x.name for x in targets]}, as calibrate_folds finds them")
 
 # %% ../nbs/20_touch.ipynb #00000010
+_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)     # PyTorch below 2.7 has the second alone
+
 def _check_vectors(model, v, blend):
     "Tensors of shapes that fit"
+    if _exporting(): return                                  # a graph holds sums, and no questions
     if not isinstance(v, torch.Tensor) or not isinstance(blend, torch.Tensor):
         raise FabricError(f"vectors and blends are tensors here, not {type(v).__name__} and {type(blend).__name__}; touch_probs takes arrays")
     n = model.encoder.n_out

@@ -215,6 +215,11 @@ def test_every_mode_is_seen_as_a_person_does(tmp_path, name):
     assert got.mode == 'RGB' and got.size == (12, 8)
     np.testing.assert_allclose(np.asarray(got).reshape(-1, 3).astype(int), np.tile(colour, (96, 1)), atol=4)
 
+@pytest.mark.parametrize('alpha, seen', [(255, 100), (128, 177), (0, 255)])
+def test_grey_that_was_multiplied_by_its_alpha(alpha, seen):
+    img = Image.merge('LA', [Image.fromarray(GREY), Image.new('L', (12, 8), alpha)]).convert('La')
+    assert abs(np.asarray(upright(img)).astype(int) - seen).max() <= 2
+
 def test_sixteen_bits_keep_their_order(tmp_path):
     ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)
     Image.fromarray(ramp).save(tmp_path/'ramp.png')
