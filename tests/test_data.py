@@ -8,7 +8,7 @@ from PIL import Image
 from fabric_touch.blends import FIBRES, blend_vector
 from fabric_touch.core import TOUCHES, FabricError, data_dir, has_data
 from fabric_touch.data import (MAX_PIXELS, Fabrics, Number, Target, as_targets, check_photos, load_photo, read_fabrics,
-                               soft_labels, touch_dls)
+                               soft_labels, touch_dls, upright)
 from fabric_touch.swatches import make_swatches
 
 BLENDS = ['100% cotton', '60% cotton 40% polyester', '100% wool', '95% nylon 5% spandex', '100% linen', '80% acrylic 20% wool', '100% rayon', '50% modal 50% cotton']
