@@ -8,10 +8,12 @@ __all__ = ['TOUCHES', 'LEVELS', 'LEVEL_ENDS', 'DATASETS', 'FabricError', 'pick',
            'has_data']
 
 # %% ../nbs/00_core.ipynb #00000003
-import ctypes, importlib, os, random, secrets, shutil, sys, time
-from contextlib import contextmanager
+import ctypes, importlib, os, random, re, secrets, shutil, sys, time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 import numpy as np
+try: import fcntl
+except ImportError: fcntl = None     # Windows
 
 # %% ../nbs/00_core.ipynb #00000006
 TOUCHES = ('softness', 'smoothness', 'thickness', 'flexibility')  # in the order of every table, label and checkpoint
@@ -92,6 +94,32 @@ def paced(
     yield from progress_bar(rest, leave=False) if len(rest)*spent > 2*done else rest
 
 # %% ../nbs/00_core.ipynb #0000001f
+_half = re.compile(r'(\..+\.)[0-9a-f]{8}\.tmp(\..*)?')
+_rests = {}     # folder -> what stood there half written when this process first wrote to it
+
+def _hold(tmp):
+    "Lock a file or folder that is being written; gives what ends that"
+    if fcntl is None: return lambda: None
+    fd = os.open(tmp, os.O_RDONLY)
+    with suppress(OSError): fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)        # a disk without locks
+    return lambda: os.close(fd)
+
+def _is_left(p):
+    "Is this a half-written file or folder that no process holds?"
+    try:
+        fd = os.open(p, os.O_RDONLY | os.O_NOFOLLOW)
+        try: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB); return time.time() - os.fstat(fd).st_mtime > 2      # younger: between its making and its lock
+        finally: os.close(fd)
+    except OSError: return False
+
+def _sweep(path):
+    "Remove what killed processes left half written under this name"
+    folder = os.path.realpath(path.parent)
+    if fcntl and folder not in _rests: _rests[folder] = [n for n in os.listdir(folder) if _half.fullmatch(n)]
+    for p in [path.with_name(n) for n in _rests.get(folder, ()) if _half.fullmatch(n)[1] == f'.{path.name[:40]}.']:
+        if _is_left(p): shutil.rmtree(p, ignore_errors=True) if p.is_dir() else p.unlink(missing_ok=True)
+
+# %% ../nbs/00_core.ipynb #00000020
 @contextmanager
 def whole_file(
     path:str|Path, # Where the file shall be
@@ -101,15 +129,19 @@ def whole_file(
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = _beside(path, f'.tmp{path.suffix}')
     open(tmp, 'xb').close()
+    let_go = _hold(tmp)
     try:
         yield tmp
         with open(tmp, 'r+b') as f: os.fsync(f.fileno())
         os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
+    finally: tmp.unlink(missing_ok=True); let_go()
 
-def _beside(path, suffix): return path.with_name(f'.{path.name[:40]}.{secrets.token_hex(4)}{suffix}')
+def _beside(path, suffix):
+    "A hidden name next to a path, for what is not whole yet"
+    _sweep(path)
+    return path.with_name(f'.{path.name[:40]}.{secrets.token_hex(4)}{suffix}')
 
-# %% ../nbs/00_core.ipynb #00000022
+# %% ../nbs/00_core.ipynb #00000024
 def _old(path): return path.with_name(f'.{path.name}.old')
 
 def mend_folder(
@@ -136,7 +168,7 @@ def _swap(tmp, path, tries=10):
         except OSError:
             if k == tries-1: raise
 
-# %% ../nbs/00_core.ipynb #00000024
+# %% ../nbs/00_core.ipynb #00000026
 @contextmanager
 def whole_folder(
     path:str|Path, # Where the folder shall be
@@ -146,13 +178,14 @@ def whole_folder(
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = _beside(path, '.tmp')
     tmp.mkdir()
+    let_go = _hold(tmp)
     try:
         yield tmp
         _swap(tmp, path)
         shutil.rmtree(_old(path), ignore_errors=True)
-    finally: shutil.rmtree(tmp, ignore_errors=True)
+    finally: shutil.rmtree(tmp, ignore_errors=True); let_go()
 
-# %% ../nbs/00_core.ipynb #00000027
+# %% ../nbs/00_core.ipynb #00000029
 def drop_folder(
     path:str|Path, # May be absent
 ):
@@ -163,7 +196,7 @@ def drop_folder(
     if path.exists(): os.replace(path, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
-# %% ../nbs/00_core.ipynb #0000002a
+# %% ../nbs/00_core.ipynb #0000002c
 DATASETS = dict(  # name -> where to get it
     touch_survey='the public survey of the SILKROAD DataEDA project', clothing_small='the "clothing dataset (small)" by Alexey Grigorev, CC0',
     telas_luciana="the shop Telas Luciana's public catalogue", hm_compositions='composition texts of a public H&M product table',
@@ -174,7 +207,7 @@ def cache_dir()->Path: # In XDG_CACHE_HOME, or in ~/.cache
     "The user's cache folder of this library"
     return Path(os.environ.get('XDG_CACHE_HOME', Path.home()/'.cache'))/'fabric_touch'
 
-# %% ../nbs/00_core.ipynb #0000002b
+# %% ../nbs/00_core.ipynb #0000002d
 def data_dir(
     name:str, # Name of a data set, one of `DATASETS`
 )->Path: # Its folder
