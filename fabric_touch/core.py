@@ -191,8 +191,8 @@ def drop_folder(
 ):
     "Remove a folder and what it holds, whole or not at all"
     path = Path(path)
-    gone = path.with_name(f'{path.name}.gone')
-    shutil.rmtree(gone, ignore_errors=True)            # left by one that was stopped
+    gone = path.with_name(f'.{path.name}.gone')
+    for rest in (gone, _old(path)): shutil.rmtree(rest, ignore_errors=True)      # of one that was stopped; an old folder would be put back
     if path.exists(): os.replace(path, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
