@@ -97,29 +97,37 @@ def paced(
 _half = re.compile(r'(\..+\.)[0-9a-f]{8}\.tmp(\..*)?')
 _rests = {}     # folder -> what stood there half written when this process first wrote to it
 
-def _hold(tmp):
-    "Lock a file or folder that is being written; gives what ends that"
-    if fcntl is None: return lambda: None
-    fd = os.open(tmp, os.O_RDONLY)
-    with suppress(OSError): fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)        # a disk without locks
-    return lambda: os.close(fd)
+def _remove(path): shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
-def _is_left(p):
-    "Is this a half-written file or folder that no process holds?"
+def _remove_left(path):
+    "Remove a half-written file or folder if no process holds it"
     try:
-        fd = os.open(p, os.O_RDONLY | os.O_NOFOLLOW)
-        try: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB); return time.time() - os.fstat(fd).st_mtime > 2      # younger: between its making and its lock
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB); _remove(path)
         finally: os.close(fd)
-    except OSError: return False
+    except OSError: return                     # held, removed by another process, or not ours to remove
 
 def _sweep(path):
     "Remove what killed processes left half written under this name"
     folder = os.path.realpath(path.parent)
-    if fcntl and folder not in _rests: _rests[folder] = [n for n in os.listdir(folder) if _half.fullmatch(n)]
-    for p in [path.with_name(n) for n in _rests.get(folder, ()) if _half.fullmatch(n)[1] == f'.{path.name[:40]}.']:
-        if _is_left(p): shutil.rmtree(p, ignore_errors=True) if p.is_dir() else p.unlink(missing_ok=True)
+    if fcntl and folder not in _rests: _rests[folder] = [p.name for p in Path(folder).glob('.*.tmp*') if _half.fullmatch(p.name)]
+    for n in _rests.get(folder, ()):
+        if _half.fullmatch(n)[1] == f'.{path.name[:40]}.': _remove_left(path.with_name(n))
 
-# %% ../nbs/00_core.ipynb #00000020
+# %% ../nbs/00_core.ipynb #00000021
+def _draft(path, suffix, make):
+    "Make a hidden file or folder next to a path, and hold it; gives its name and what ends the hold"
+    _sweep(path)
+    while True:
+        tmp = path.with_name(f'.{path.name[:40]}.{secrets.token_hex(4)}{suffix}')
+        make(tmp)
+        if fcntl is None: return tmp, lambda: None
+        fd = os.open(tmp, os.O_RDONLY)
+        with suppress(OSError): fcntl.flock(fd, fcntl.LOCK_EX)        # some disks have no locks; there nothing is swept
+        if os.path.lexists(tmp): return tmp, lambda: os.close(fd)
+        os.close(fd)
+
+# %% ../nbs/00_core.ipynb #00000022
 @contextmanager
 def whole_file(
     path:str|Path, # Where the file shall be
@@ -127,21 +135,14 @@ def whole_file(
     "Give a temporary path to write to; move it to `path` when the block ends well, remove it when not"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = _beside(path, f'.tmp{path.suffix}')
-    open(tmp, 'xb').close()
-    let_go = _hold(tmp)
+    tmp, let_go = _draft(path, f'.tmp{path.suffix}', lambda p: open(p, 'xb').close())
     try:
         yield tmp
         with open(tmp, 'r+b') as f: os.fsync(f.fileno())
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True); let_go()
 
-def _beside(path, suffix):
-    "A hidden name next to a path, for what is not whole yet"
-    _sweep(path)
-    return path.with_name(f'.{path.name[:40]}.{secrets.token_hex(4)}{suffix}')
-
-# %% ../nbs/00_core.ipynb #00000024
+# %% ../nbs/00_core.ipynb #00000026
 def _old(path): return path.with_name(f'.{path.name}.old')
 
 def mend_folder(
@@ -168,7 +169,7 @@ def _swap(tmp, path, tries=10):
         except OSError:
             if k == tries-1: raise
 
-# %% ../nbs/00_core.ipynb #00000026
+# %% ../nbs/00_core.ipynb #00000028
 @contextmanager
 def whole_folder(
     path:str|Path, # Where the folder shall be
@@ -176,16 +177,14 @@ def whole_folder(
     "Give a new folder to fill; it replaces `path` when the block ends well, and is removed when not"
     path = mend_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = _beside(path, '.tmp')
-    tmp.mkdir()
-    let_go = _hold(tmp)
+    tmp, let_go = _draft(path, '.tmp', Path.mkdir)
     try:
         yield tmp
         _swap(tmp, path)
         shutil.rmtree(_old(path), ignore_errors=True)
     finally: shutil.rmtree(tmp, ignore_errors=True); let_go()
 
-# %% ../nbs/00_core.ipynb #00000029
+# %% ../nbs/00_core.ipynb #0000002b
 def drop_folder(
     path:str|Path, # May be absent
 ):
@@ -196,7 +195,7 @@ def drop_folder(
     if path.exists(): os.replace(path, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
-# %% ../nbs/00_core.ipynb #0000002c
+# %% ../nbs/00_core.ipynb #0000002e
 DATASETS = dict(  # name -> where to get it
     touch_survey='the public survey of the SILKROAD DataEDA project', clothing_small='the "clothing dataset (small)" by Alexey Grigorev, CC0',
     telas_luciana="the shop Telas Luciana's public catalogue", hm_compositions='composition texts of a public H&M product table',
@@ -207,7 +206,7 @@ def cache_dir()->Path: # In XDG_CACHE_HOME, or in ~/.cache
     "The user's cache folder of this library"
     return Path(os.environ.get('XDG_CACHE_HOME', Path.home()/'.cache'))/'fabric_touch'
 
-# %% ../nbs/00_core.ipynb #0000002d
+# %% ../nbs/00_core.ipynb #0000002f
 def data_dir(
     name:str, # Name of a data set, one of `DATASETS`
 )->Path: # Its folder
