@@ -22,9 +22,16 @@ LEVEL_ENDS = dict(softness=('not soft', 'soft'), smoothness=('rough', 'smooth'),
                   thickness=('thin', 'thick'), flexibility=('no stretch', 'stretchy'))
 
 # %% ../nbs/00_core.ipynb #00000009
-class FabricError(ValueError): "Bad input: says what was given, what is allowed and how to mend it"
+def _printable(text, most=1800):
+    "A text whose control characters are escaped; of a long one, its beginning and its end"
+    text = ''.join(c if c.isprintable() or c in '\n\t' else c.encode('unicode_escape').decode() for c in text)
+    return text if len(text) <= most else f'{text[:most*2//3]} … {text[-most//3:]}'
 
-# %% ../nbs/00_core.ipynb #0000000c
+class FabricError(ValueError):
+    "Bad input: says what was given, what is allowed and how to mend it"
+    def __str__(self): return _printable(super().__str__())
+
+# %% ../nbs/00_core.ipynb #0000000e
 def pick(
     table:dict, # Name to row
     name:str, # The row wanted
@@ -34,7 +41,7 @@ def pick(
     if isinstance(name, str) and name in table: return table[name]
     raise FabricError(f"unknown {what} {name!r}; choose from: {', '.join(map(str, table))}")
 
-# %% ../nbs/00_core.ipynb #0000000f
+# %% ../nbs/00_core.ipynb #00000011
 def need(
     module:str, # What to import, e.g. 'segment_anything'
     extra:str, # The extra of fabric_touch that installs it
@@ -45,7 +52,7 @@ def need(
         if e.name != module.split('.')[0]: raise
         raise ImportError(f'{module!r} is needed for this; install it with: pip install "fabric_touch[{extra}]"') from e
 
-# %% ../nbs/00_core.ipynb #00000012
+# %% ../nbs/00_core.ipynb #00000014
 @contextmanager
 def seeded(
     seed:int=0, # Any whole number
@@ -59,7 +66,7 @@ def seeded(
             yield
     finally: random.setstate(states[0]); np.random.set_state(states[1])
 
-# %% ../nbs/00_core.ipynb #00000016
+# %% ../nbs/00_core.ipynb #00000018
 def default_device(
     name:str=None, # 'cpu', 'cuda', 'mps'; the best there is if not given
 ):
@@ -69,7 +76,7 @@ def default_device(
     if torch.cuda.is_available(): return torch.device('cuda')
     return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
 
-# %% ../nbs/00_core.ipynb #00000019
+# %% ../nbs/00_core.ipynb #0000001b
 def keep_memory()->bool: # Whether there was a glibc to tell
     "Keep large blocks of memory in the process instead of giving them back after every batch"
     try: mallopt = ctypes.CDLL(None).mallopt
@@ -78,7 +85,7 @@ def keep_memory()->bool: # Whether there was a glibc to tell
     trim = mallopt(-1, 2**31-1)                           # M_TRIM_THRESHOLD
     return bool(large and trim)
 
-# %% ../nbs/00_core.ipynb #0000001c
+# %% ../nbs/00_core.ipynb #0000001e
 def paced(
     items, # A list
     progress:bool=True, # Show a bar?
@@ -93,7 +100,7 @@ def paced(
     rest = items[done:]
     yield from progress_bar(rest, leave=False) if len(rest)*spent > 2*done else rest
 
-# %% ../nbs/00_core.ipynb #0000001f
+# %% ../nbs/00_core.ipynb #00000021
 _half = re.compile(r'(\..+\.)[0-9a-f]{8}\.tmp(\..*)?')
 _rests = {}     # folder -> what stood there half written when this process first wrote to it
 
@@ -114,7 +121,7 @@ def _sweep(path):
     for n in _rests.get(folder, ()):
         if _half.fullmatch(n)[1] == f'.{path.name[:40]}.': _remove_left(path.with_name(n))
 
-# %% ../nbs/00_core.ipynb #00000021
+# %% ../nbs/00_core.ipynb #00000023
 def _draft(path, suffix, make):
     "Make a hidden file or folder next to a path, and hold it; gives its name and what ends the hold"
     _sweep(path)
@@ -127,7 +134,7 @@ def _draft(path, suffix, make):
         if os.path.lexists(tmp): return tmp, lambda: os.close(fd)
         os.close(fd)
 
-# %% ../nbs/00_core.ipynb #00000022
+# %% ../nbs/00_core.ipynb #00000024
 @contextmanager
 def whole_file(
     path:str|Path, # Where the file shall be
@@ -142,7 +149,7 @@ def whole_file(
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True); let_go()
 
-# %% ../nbs/00_core.ipynb #00000026
+# %% ../nbs/00_core.ipynb #00000028
 def _old(path): return path.with_name(f'.{path.name}.old')
 
 def mend_folder(
@@ -169,7 +176,7 @@ def _swap(tmp, path, tries=10):
         except OSError:
             if k == tries-1: raise
 
-# %% ../nbs/00_core.ipynb #00000028
+# %% ../nbs/00_core.ipynb #0000002a
 @contextmanager
 def whole_folder(
     path:str|Path, # Where the folder shall be
@@ -184,7 +191,7 @@ def whole_folder(
         shutil.rmtree(_old(path), ignore_errors=True)
     finally: shutil.rmtree(tmp, ignore_errors=True); let_go()
 
-# %% ../nbs/00_core.ipynb #0000002b
+# %% ../nbs/00_core.ipynb #0000002d
 def drop_folder(
     path:str|Path, # May be absent
 ):
@@ -195,7 +202,7 @@ def drop_folder(
     if path.exists(): os.replace(path, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
-# %% ../nbs/00_core.ipynb #0000002e
+# %% ../nbs/00_core.ipynb #00000030
 DATASETS = dict(  # name -> where to get it
     touch_survey='the public survey of the SILKROAD DataEDA project', clothing_small='the "clothing dataset (small)" by Alexey Grigorev, CC0',
     telas_luciana="the shop Telas Luciana's public catalogue", hm_compositions='composition texts of a public H&M product table',
@@ -206,7 +213,7 @@ def cache_dir()->Path: # In XDG_CACHE_HOME, or in ~/.cache
     "The user's cache folder of this library"
     return Path(os.environ.get('XDG_CACHE_HOME', Path.home()/'.cache'))/'fabric_touch'
 
-# %% ../nbs/00_core.ipynb #0000002f
+# %% ../nbs/00_core.ipynb #00000031
 def data_dir(
     name:str, # Name of a data set, one of `DATASETS`
 )->Path: # Its folder
