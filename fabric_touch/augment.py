@@ -9,7 +9,7 @@ __all__ = ['AUGMENTS', 'sharpen', 'unsharp_mask', 'train_transform', 'test_trans
 import copy, multiprocessing, random, threading
 from functools import lru_cache
 import cv2, numpy as np
-from .core import FabricError, pick
+from .core import FabricError, need, pick
 from .swatches import _whole
 
 # %% ../nbs/05j_augment.ipynb #0000000a
@@ -37,7 +37,7 @@ def sharpen(
 @lru_cache
 def _sharp_class():
     "The step, made when albumentations is first needed"
-    import albumentations as A
+    A = need('albumentations')
     class UnsharpMask(A.ImageOnlyTransform):
         def __init__(self, kernel, sigma, amount, threshold, p):
             super().__init__(p=p)
@@ -62,12 +62,12 @@ def unsharp_mask(
 # %% ../nbs/05j_augment.ipynb #00000017
 def _inked(size):
     "Resized, sharpened and darkened"
-    import albumentations as A
+    A = need('albumentations')
     return [A.Resize(size, size), unsharp_mask(), A.RandomBrightnessContrast(brightness_limit=(-.2, -.2), contrast_limit=(0, 0), p=1)]
 
 def _sketch(size):
     "As the sketch ensemble was trained"
-    import albumentations as A
+    A = need('albumentations')
     vary = [A.HorizontalFlip(p=.5), A.Rotate(30, border_mode=cv2.BORDER_REFLECT_101, p=.5),
             A.CoarseDropout(num_holes_range=(8, 8), hole_height_range=(16, 16), hole_width_range=(16, 16), fill=0, p=.5),
             A.GridDistortion(num_steps=1, distort_limit=(-.03, .05), normalized=False, interpolation=cv2.INTER_CUBIC,
@@ -79,13 +79,13 @@ def _none(size): return _inked(size), _inked(size)
 # %% ../nbs/05j_augment.ipynb #00000019
 def _light(size):
     "A little, on white"
-    import albumentations as A
+    A = need('albumentations')
     move = A.Affine(scale=(.9, 1.1), translate_percent=(-.05, .05), rotate=(-10, 10), border_mode=cv2.BORDER_CONSTANT, fill=255, p=1)
     return [A.Resize(size, size), A.HorizontalFlip(p=.5), move], [A.Resize(size, size)]
 
 def _lines(size):
     "For drawings: moved, redrawn with another pen, partly hidden"
-    import albumentations as A
+    A = need('albumentations')
     move = A.Affine(scale=(.8, 1.15), translate_percent=(-.08, .08), rotate=(-15, 15), shear=(-8, 8), border_mode=cv2.BORDER_CONSTANT, fill=255, p=.9)
     thicker = A.Morphological(scale=(2, 3), operation='erosion', p=1)       # of what is white
     thinner = A.Morphological(scale=(2, 2), operation='dilation', p=.5)
@@ -98,7 +98,7 @@ AUGMENTS = dict(sketch=_sketch, none=_none, light=_light, lines=_lines)   # side
 # %% ../nbs/05j_augment.ipynb #0000001a
 def _transform(name, size, test):
     "The steps of a set, with the check before them"
-    import albumentations as A
+    A = need('albumentations')
     steps = pick(AUGMENTS, name, 'set of augmentations')(_whole('size', size, 16, 1024))[test]
     return A.Compose([A.Lambda(image=_checked, name='checked', p=1), *steps])
 

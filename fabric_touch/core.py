@@ -42,15 +42,21 @@ def pick(
     raise FabricError(f"unknown {what} {name!r}; choose from: {', '.join(map(str, table))}")
 
 # %% ../nbs/00_core.ipynb #00000011
+_SILENT = dict(albumentations=('NO_ALBUMENTATIONS_UPDATE', '1'), onnxruntime=('ORT_DISABLE_TELEMETRY', '1'), ray=('RAY_USAGE_STATS_ENABLED', '0'),
+               transformers=('HF_HUB_DISABLE_TELEMETRY', '1'), diffusers=('HF_HUB_DISABLE_TELEMETRY', '1'))   # what keeps a library from the network as it is imported
+
 def need(
     module:str, # What to import, e.g. 'segment_anything'
-    extra:str, # The extra of fabric_touch that installs it
+    extra:str='', # The extra of fabric_touch that installs it; none: the core asks for it
 ):
-    "Import a heavy library where it is used, or say how to install it"
+    "Import a heavy library where it is used, silent, or say how to install it"
+    root = module.split('.')[0]
+    if root in _SILENT: os.environ.setdefault(*_SILENT[root])
     try: return importlib.import_module(module)
     except ModuleNotFoundError as e:
-        if e.name != module.split('.')[0]: raise
-        raise ImportError(f'{module!r} is needed for this; install it with: pip install "fabric_touch[{extra}]"') from e
+        if e.name != root: raise
+        extra = f'[{extra}]' if extra else ''
+        raise ImportError(f'{module!r} is needed for this; install it with: pip install "fabric_touch{extra}"') from e
 
 # %% ../nbs/00_core.ipynb #00000014
 @contextmanager
