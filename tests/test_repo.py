@@ -161,6 +161,19 @@ for m in pkgutil.walk_packages(fabric_touch.__path__, "fabric_touch."):
 print(*[n for n in sys.argv[1:] if n in sys.modules])'''
     assert python(program, *LATE) == ''
 
+@pytest.mark.once
+@pytest.mark.parametrize('module', ['albumentations', 'onnxruntime'])
+def test_nothing_calls_home(tmp_path, monkeypatch, module):
+    "Libraries that ask for news or report their use as they are imported are kept from it, where the user's environment says nothing"
+    pytest.importorskip(module)
+    for k in ('NO_ALBUMENTATIONS_UPDATE', 'ORT_DISABLE_TELEMETRY'): monkeypatch.delenv(k, raising=False)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    asked = python(f"""import sys
+sys.addaudithook(lambda what, args: print(what, args) if what in ('socket.connect', 'socket.getaddrinfo') else None)
+from fabric_touch.core import need
+need('{module}')""")
+    assert not asked and not list(tmp_path.rglob('*onnx*'))
+
 @pytest.mark.parametrize('module', ['core', 'blends'])
 def test_ground_needs_no_torch(module):
     assert python(f'import sys, fabric_touch.{module}; print("torch" in sys.modules)') == 'False'
