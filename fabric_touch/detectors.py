@@ -22,7 +22,7 @@ from inspect import signature
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
-from .core import FabricError, cache_dir, data_dir, default_device, has_data, need, pick, seeded
+from .core import FabricError, cache_dir, data_dir, default_device, has_data, need, pick, plain_file, seeded
 from .data import as_photo
 from .checkpoints import CheckpointError, load_checkpoint, load_weights, read_card, read_state
 from .encoders import fetched
@@ -245,7 +245,7 @@ def yolox_detector(
 # %% ../nbs/14_detectors.ipynb #00000022
 def _onnx(path):
     ort = need('onnxruntime', 'garments')
-    try: net = ort.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    try: net = ort.InferenceSession(str(plain_file(path)), providers=['CPUExecutionProvider'])
     except Exception as e: raise CheckpointError(f"{path} cannot be read as an ONNX model ({str(e).splitlines()[0][:120]})") from None
     takes = [(o.type, *o.shape) for o in net.get_inputs()]
     if len(takes) == 1 and len(takes[0]) == 5 and takes[0][0] == 'tensor(float)' and takes[0][2] == 3 and all(isinstance(n, int) and n >= 32 for n in takes[0][3:]): return net

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from fastcore.basics import patch
 from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import GroupKFold
-from .core import FabricError, pick, whole_file
+from .core import FabricError, pick, plain_file, whole_file
 from .folders import _few, _label_text, _ordered
 from .metrics import _interval
 from .multilabel import _blocks
@@ -89,14 +89,13 @@ def _cells(file, last, own):
 
 def _read_cells(file, last, own=()):
     "Text columns, the classes that have a column of chances, and these chances"
-    try: d, numbers = _cells(file, last, own)
+    try: d, numbers = _cells(plain_file(file), last, own)
     except FabricError: raise
-    except FileNotFoundError: raise FabricError(f'{file}: no such file') from None
     except OSError as e: raise FabricError(f'{file} cannot be read ({e.strerror or e})') from e
     except (ValueError, csv.Error) as e: raise FabricError(f'{file} is no CSV in UTF-8 ({type(e).__name__}: {str(e).strip()[:200]})') from e
     if not len(d): raise FabricError(f'{file} has no row below the names of its columns')
     rows = d[[c for c in d if c not in numbers]].fillna('').astype(object)
-    return (rows, None, None) if not numbers else (rows, _class_names(c[2:] for c in numbers), np.ascontiguousarray(d[numbers].to_numpy(np.float32)))
+    return (rows, None, None) if not numbers else (rows, _class_names([c[2:] for c in numbers]), np.ascontiguousarray(d[numbers].to_numpy(np.float32)))
 
 # %% ../nbs/05k_ensembles.ipynb #0000000f
 def _own(table, columns=None):

@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from fastcore.basics import patch
-from .core import FabricError, pick
+from .core import FabricError, pick, plain_file
 try: import fcntl
 except ImportError: fcntl = None   # Windows
 
@@ -89,7 +89,7 @@ class Sorting:
             if not dry_run: self._open()
             self._agree(about or {})
             if (self.dir/JOURNAL).exists():
-                with open(self.dir/JOURNAL, 'rb') as f: self._read(f)
+                with open(plain_file(self.dir/JOURNAL), 'rb') as f: self._read(f)
 
 # %% ../nbs/05g_filing.ipynb #00000011
 @patch
@@ -127,8 +127,8 @@ def _agree(self:Sorting, about):
     try:
         if not self.dry_run: self._write(path, lambda f: f.write(text.encode()))
     except FileExistsError: pass   # by an earlier run, or by another process in this moment
-    try: found, want = json.loads(path.read_bytes() if path.exists() else text), json.loads(text)
-    except ValueError: found = None
+    try: found, want = json.loads(plain_file(path).read_bytes() if path.exists() else text), json.loads(text)
+    except (ValueError, RecursionError): found = None
     if not isinstance(found, dict): raise FabricError(f"{path} cannot be read; mend it, or give another output_dir")
     differ = [f'{k} is {found.get(k)!r} there and {want.get(k)!r} now' for k in sorted({*found, *want}) if found.get(k) != want.get(k)]
     if differ: raise FabricError(f"{self.dir} was sorted otherwise: {'; '.join(differ)}. Give another output_dir, or the same facts")

@@ -17,7 +17,7 @@ from numbers import Real
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from PIL import Image, ImageDraw
-from .core import FabricError, need, paced, pick, whole_folder
+from .core import FabricError, need, paced, pick, plain_file, whole_folder
 from .titles import CATEGORIES, category_of, read_title
 from .data import as_photo, check_photos
 from .photos import BACKGROUNDS, check_cut, cut_out
@@ -381,7 +381,7 @@ def label_masks(
     names:list, # What each number is called
 )->dict: # Category -> mask (h, w) of bool
     "True masks by category, out of a picture of label numbers"
-    try: a = np.asarray(Image.open(labels) if isinstance(labels, (str, Path)) else labels)
+    try: a = np.asarray(Image.open(plain_file(labels)) if isinstance(labels, (str, Path)) else labels)
     except Exception as e: raise FabricError(f"{labels}: cannot be read as a picture of labels ({type(e).__name__}: {e})") from e
     if a.ndim != 2 or a.dtype.kind not in 'ui': raise FabricError(f"labels have shape {a.shape} of {a.dtype}; give one whole number for each pixel")
     odd = a[(a < 0) | (a >= len(names))]

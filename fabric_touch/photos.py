@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image
 from fastai.vision.core import DisplayedTransform, PILImage
-from .core import FabricError, cache_dir, paced, pick, whole_file
+from .core import FabricError, cache_dir, paced, pick, plain_file, whole_file
 from .data import load_photo
 
 # %% ../nbs/05d_photos.ipynb #0000000b
@@ -57,7 +57,7 @@ def photo_size(
 )->tuple: # (width, height), as a person sees it
     "The size of a photo from its header alone"
     try:
-        with Image.open(path) as img: return img.size[::-1] if img.getexif().get(0x0112, 1) > 4 else img.size   # turned by a quarter
+        with Image.open(plain_file(path)) as img: return img.size[::-1] if img.getexif().get(0x0112, 1) > 4 else img.size   # turned by a quarter
     except Exception: return load_photo(path).size    # which says what is wrong
 
 def _box(box, size, path):

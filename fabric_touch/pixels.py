@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 import cv2, numpy as np, pandas as pd
-from .core import FabricError, cache_dir, paced, whole_file
+from .core import FabricError, cache_dir, paced, plain_file, whole_file
 from .folders import ClassTable, LookEncoder, _few
 from .swatches import _whole
 
@@ -118,12 +118,12 @@ def open_pixels(
 )->Pixels: # Nothing is read but its hashes and what was left out
     "A file of pixels"
     try:
-        array = np.load(file, mmap_mode='r', allow_pickle=False)
+        array = np.load(plain_file(file), mmap_mode='r', allow_pickle=False)
         with open(file, 'rb') as f:
             f.seek(array.offset + array.nbytes)
             looks, left = np.load(f, allow_pickle=False), json.loads(np.load(f, allow_pickle=False).tobytes())
             rows = _checked(array, looks, left, f.read(1))
-    except FileNotFoundError: raise FabricError(f'{file}: no such file of pixels; read_pixels makes it again') from None
+    except FabricError as e: raise FabricError(f'{e}; read_pixels makes it again') from None
     except Exception as e: raise FabricError(f'{file}: is no whole file of pixels ({type(e).__name__}: {e}); read_pixels makes it again') from e
     return Pixels(Path(file), array, looks, rows, pd.DataFrame([(f, why) for _,f,why in left], columns=['file', 'why'], dtype=object))
 

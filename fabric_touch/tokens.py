@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .core import FabricError, need, whole_file
+from .core import FabricError, need, plain_file, whole_file
 from .swatches import _whole
 
 # %% ../nbs/05m_tokens.ipynb #00000008
@@ -248,7 +248,7 @@ def _parse(data, where):
 def _bytes(path):
     "The bytes of a file that is not too large"
     try:
-        if Path(path).stat().st_size > MAX_BYTES: raise FabricError(f"{path}: is larger than {MAX_BYTES >> 20} MB, so it is no tokenizer; give a tokenizer.json")
+        if plain_file(path).stat().st_size > MAX_BYTES: raise FabricError(f"{path}: is larger than {MAX_BYTES >> 20} MB, so it is no tokenizer; give a tokenizer.json")
         return Path(path).read_bytes()
     except (OSError, ValueError) as e:
         if isinstance(e, FabricError): raise

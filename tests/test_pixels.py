@@ -134,7 +134,7 @@ def test_a_file_that_is_gone(tmp_path):
     p = read_pixels(noise(tmp_path/'in', 2), 16, tmp_path)
     sent = pickle.dumps(p)
     p.file.unlink()
-    with pytest.raises(FabricError, match='no such file of pixels'): pickle.loads(sent)
+    with pytest.raises(FabricError, match='no such file; read_pixels'): pickle.loads(sent)
 
 @pytest.mark.parametrize('stop', [KeyboardInterrupt, OSError(errno.ENOSPC, 'No space left on device')])
 def test_stopped_in_the_middle(stop, tmp_path, monkeypatch):
