@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['TOUCHES', 'LEVELS', 'LEVEL_ENDS', 'DATASETS', 'FabricError', 'pick', 'plain_file', 'naming_file', 'need', 'seeded',
-           'default_device', 'keep_memory', 'paced', 'whole_file', 'mend_folder', 'whole_folder', 'drop_folder',
-           'cache_dir', 'data_dir', 'has_data']
+           'default_device', 'keep_memory', 'paced', 'whole_file', 'save_image', 'mend_folder', 'whole_folder',
+           'drop_folder', 'cache_dir', 'data_dir', 'has_data']
 
 # %% ../nbs/00_core.ipynb #00000003
-import ctypes, importlib, os, random, re, secrets, shutil, sys, time
+import ctypes, importlib, io, os, random, re, secrets, shutil, sys, time
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -179,6 +179,18 @@ def whole_file(
     finally: tmp.unlink(missing_ok=True); let_go()
 
 # %% ../nbs/00_core.ipynb #0000002b
+def save_image(
+    img, # A PIL image
+    path:str|Path, # Its suffix says the format
+    **kwargs # Of Pillow's `save`, such as quality=95
+):
+    "Write a picture, or raise if the disk does not take all of it"
+    data = io.BytesIO()
+    data.name = str(path)                    # where Pillow looks for the suffix
+    img.save(data, **kwargs)
+    Path(path).write_bytes(data.getbuffer())
+
+# %% ../nbs/00_core.ipynb #0000002e
 def _old(path): return path.with_name(f'.{path.name}.old')
 
 def mend_folder(
@@ -205,7 +217,7 @@ def _swap(tmp, path, tries=10):
         except OSError:
             if k == tries-1: raise
 
-# %% ../nbs/00_core.ipynb #0000002d
+# %% ../nbs/00_core.ipynb #00000030
 @contextmanager
 def whole_folder(
     path:str|Path, # Where the folder shall be
@@ -220,7 +232,7 @@ def whole_folder(
         shutil.rmtree(_old(path), ignore_errors=True)
     finally: shutil.rmtree(tmp, ignore_errors=True); let_go()
 
-# %% ../nbs/00_core.ipynb #00000030
+# %% ../nbs/00_core.ipynb #00000033
 def drop_folder(
     path:str|Path, # May be absent
 ):
@@ -231,7 +243,7 @@ def drop_folder(
     if path.exists(): os.replace(path, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
-# %% ../nbs/00_core.ipynb #00000033
+# %% ../nbs/00_core.ipynb #00000036
 DATASETS = dict(  # name -> where to get it
     touch_survey='the public survey of the SILKROAD DataEDA project', clothing_small='the "clothing dataset (small)" by Alexey Grigorev, CC0',
     telas_luciana="the shop Telas Luciana's public catalogue", hm_compositions='composition texts of a public H&M product table',
@@ -242,7 +254,7 @@ def cache_dir()->Path: # In XDG_CACHE_HOME, or in ~/.cache
     "The user's cache folder of this library"
     return Path(os.environ.get('XDG_CACHE_HOME', Path.home()/'.cache'))/'fabric_touch'
 
-# %% ../nbs/00_core.ipynb #00000034
+# %% ../nbs/00_core.ipynb #00000037
 def data_dir(
     name:str, # Name of a data set, one of `DATASETS`
 )->Path: # Its folder

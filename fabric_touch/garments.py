@@ -17,7 +17,7 @@ from numbers import Real
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from PIL import Image, ImageDraw
-from .core import FabricError, need, paced, pick, plain_file, whole_folder
+from .core import FabricError, need, paced, pick, plain_file, save_image, whole_folder
 from .titles import CATEGORIES, category_of, read_title
 from .data import as_photo, check_photos
 from .photos import BACKGROUNDS, check_cut, cut_out
@@ -372,7 +372,7 @@ def _save(img, folder, i):
     "Save a picture under its number; the name"
     png = img.mode == 'RGBA' or max(img.size) > 65_500                            # longer than a JPEG can be
     name = f"{i:06d}.{'png' if png else 'jpg'}"
-    img.save(folder/name, **({} if png else dict(quality=95)))
+    save_image(img, folder/name, **({} if png else dict(quality=95)))
     return name
 
 # %% ../nbs/30_garments.ipynb #00000032

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt, numpy as np
 from PIL import Image
 from scipy.ndimage import binary_erosion
 from . import __version__
-from .core import FabricError, LEVEL_ENDS, whole_folder
+from .core import FabricError, LEVEL_ENDS, save_image, whole_folder
 from .blends import FIBRES
 from .plots import GREY, INK, PALE, PALETTE, plot_touch, save_figure
 from .classes import _fonts, _latin, _plain, _writable
@@ -679,7 +679,7 @@ def write_product(
         with whole_folder(path) as tmp:
             (tmp/'product.json').write_bytes(_json(product))
             (tmp/'index.html').write_bytes(page.encode())
-            for name,image in cutouts: image.save(tmp/name)
+            for name,image in cutouts: save_image(image, tmp/name)
             save_figure(fig, tmp/'report.png')
     finally: plt.close(fig)
     return Path(folder)

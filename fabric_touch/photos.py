@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image
 from fastai.vision.core import DisplayedTransform, PILImage
-from .core import FabricError, cache_dir, paced, pick, plain_file, whole_file
+from .core import FabricError, cache_dir, paced, pick, plain_file, save_image, whole_file
 from .data import load_photo
 
 # %% ../nbs/05d_photos.ipynb #0000000b
@@ -123,7 +123,7 @@ def _make_small(row, file, size, cut, pad):
     scale = size/min(img.size)
     if scale < 1: img = img.resize([round(n*scale) for n in img.size], Image.Resampling.BICUBIC)
     try:
-        with whole_file(file) as tmp: img.save(tmp, quality=95)
+        with whole_file(file) as tmp: save_image(img, tmp, quality=95)
     except OSError as e: return f"{row['image']}: no small copy can be written ({e})"
 
 # %% ../nbs/05d_photos.ipynb #00000017

@@ -19,7 +19,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.special import ndtr, ndtri
 from fastcore.basics import patch
-from .core import FabricError, LEVELS, paced, pick, TOUCHES, whole_folder
+from .core import FabricError, LEVELS, paced, pick, save_image, TOUCHES, whole_folder
 from .blends import FIBRES, blend_from_vector, format_blend
 
 # %% ../nbs/02_swatches.ipynb #00000006
@@ -619,7 +619,7 @@ def write(self:Swatches,
         raise FabricError(f'{str(folder)!r} exists and is not empty; give another folder, or overwrite=True to replace all of it')
     with whole_folder(folder) as tmp:
         (tmp/'images').mkdir()
-        for name,x in zip(self.structure.fabric, self.images): Image.fromarray(x).save(tmp/'images'/f'{name}.png')
+        for name,x in zip(self.structure.fabric, self.images): save_image(Image.fromarray(x), tmp/'images'/f'{name}.png')
         table.to_csv(tmp/'fabrics.csv', index=False)
     return folder/'fabrics.csv'
 
