@@ -23,7 +23,7 @@ from .photos import Prepared, small_photos
 from .multilabel import exclusive_scores, group_recall, summary, tune_thresholds
 from .colours import dominant_colours, plot_colours, _opaque
 from .plots import PALETTE, GREY, INK
-from .checkpoints import load_checkpoint, save_checkpoint
+from .checkpoints import load_checkpoint, save_checkpoint, trained_on
 from .embeds import embed
 from .train import eval_frozen, fit_folds, fit_learner, freeze_folded
 from .encoders import encoder_card, encoder_from_card, image_encoder
@@ -389,7 +389,7 @@ def train_attributes(
     model, thresholds, report = how(table, vectors, make, seed)
     model.thresholds = _named(model, thresholds)
     scores = _scores(report, 'test part' if how is _by_parts else 'out of fold')
-    model.card = dict(scores=scores, cut=cut, n_photos=len(table.items.image.unique()), seed=seed, loss=loss)
+    model.card = dict(scores=scores, cut=cut, n_photos=len(table.items.image.unique()), loss=loss, training=trained_on(seed, vectors, table.targets()))
     return model
 
 # %% ../nbs/31_attributes.ipynb #00000046

@@ -20,7 +20,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from .core import FabricError, paced, pick, whole_folder
 from .folders import (ClassTable, LookEncoder, alike, class_table, photo_files, read_folders,
-                                  _check_names, _entries, _few, _is_text, _label_text, _nothing, _read_csv, _why)
+                                  _check_names, _entries, _few, _is_text, _label_text, _naming, _nothing, _plain, _read_csv, _why)
 from .swatches import _whole, draw_structures, draw_swatch
 
 # %% ../nbs/05l_captions.ipynb #00000008
@@ -267,9 +267,9 @@ def imagenet_names(
 # %% ../nbs/05l_captions.ipynb #00000029
 def _is_scenes(folder):
     "Are there only folders of one letter, and only folders in them?"
-    letters = [e for e in _entries(folder) if e.is_dir()]
+    letters = [e for e in _entries(folder) if os.path.isdir(e.path)]
     inner = [e for l in letters if re.fullmatch('[a-z]', l.name) for e in _entries(l.path)]
-    return bool(inner) and all(re.fullmatch('[a-z]', l.name) for l in letters) and all(e.is_dir() for e in inner)
+    return bool(inner) and all(re.fullmatch('[a-z]', l.name) for l in letters) and all(os.path.isdir(e.path) for e in inner)
 
 def _listed(folder):
     "Classes in the order of SUN397's list, if it is there"
@@ -290,7 +290,8 @@ def _read_scenes(folder):
     classes = tuple(found) if listed is None else listed
     left = [(ascii(str(f)), 'its name is not valid Unicode; rename it') for f in files if not _is_text(f)] + [(str(f), _why(f, '')) for f in others if f.name != 'ClassName.txt']
     left += [(f, f'its class {c!r} is not in ClassName.txt' if c else 'it stands in no class folder') for f,c in rows if c not in classes]
-    _check_names([c.replace('/', ' ') for c in classes])
+    try: _check_names([c.replace('/', ' ') for c in classes])
+    except FabricError as e: raise FabricError(f"{Path(folder, 'ClassName.txt') if listed else folder}: {e}") from e
     if len(found) < 2: raise FabricError(f"{folder}: has photos of {len(found)} classes; it needs at least two")
     items = pd.DataFrame([r for r in rows if r[1] in {*classes}], columns=['image', 'label'])
     return ClassTable(items, classes, pd.DataFrame(left, columns=['file', 'why'], dtype=object))
@@ -308,6 +309,7 @@ def _drop_faulty(table, check):
 # %% ../nbs/05l_captions.ipynb #0000002c
 def _words_file(path):
     "Folder to name, from a JSON object or from lines"
+    _plain(path)
     if str(path).lower().endswith('.json'): return _read_json(path)
     try: lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
     except (OSError, ValueError, TypeError) as e: raise FabricError(f"{str(path)[:200]}: cannot be read as a list of names ({type(e).__name__}); give lines of a folder's name and its words") from None
@@ -324,9 +326,9 @@ def _class_words(classes, names):
     others = [c for c in classes if c not in wnids]
     if names is None and wnids and others: raise FabricError(f"ImageNet's folders ({_few(wnids, 3)}) stand beside others ({_few(others, 3)}); part them, or give names")
     if names is None: return imagenet_names(classes) if wnids else {c: _turned(c) for c in classes}
-    names = names if isinstance(names, Mapping) else _words_file(names)
+    file, names = ('', names) if isinstance(names, Mapping) else (f'{names}: ', _words_file(names))
     bad = [c for c in classes if not isinstance(names.get(c), str) or not names[c].strip() or _STRANGE.search(names[c])]
-    if bad: raise FabricError(f"no name for {_few(bad, 5)}; the names given are of: {_few(names, 5)}; add the missing ones")
+    if bad: raise FabricError(f"{file}no name for {_few(bad, 5)}; the names given are of: {_few(names, 5)}; add the missing ones")
     return {c: names[c] for c in classes}
 
 # %% ../nbs/05l_captions.ipynb #0000002d
@@ -377,6 +379,7 @@ def _inside(d, folder):
     return d.assign(image=paths)[ok].reset_index(drop=True), list(dict.fromkeys((p, w) for p,w in zip(paths, why) if w))
 
 # %% ../nbs/05l_captions.ipynb #00000033
+@_naming
 def read_pairs(
     source:pd.DataFrame|str|Path, # A table, or a CSV in UTF-8
     folder:str|Path=None, # Where the paths start; the CSV's own if not given

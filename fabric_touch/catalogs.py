@@ -15,6 +15,7 @@ from .core import FabricError, need, paced, pick, whole_file
 from .blends import FIBRES
 from .classes import csv_bytes
 from .embeds import locked
+from .folders import _naming, _plain
 from .product import PRODUCT_SCHEMA, STAGES, VERSION, ProductModels, as_models, describe_product, file_name, model_cards
 
 # %% ../nbs/40b_catalogs.ipynb #00000007
@@ -34,6 +35,7 @@ def _read_table(source):
     if isinstance(source, pd.DataFrame): return source, ''
     if not isinstance(source, (str, Path)): raise FabricError(f"a table of pages is a file or a DataFrame, not a {type(source).__name__}")
     read = pick(_READERS, Path(source).suffix.lower(), 'kind of table')
+    _plain(source)
     try: return read(source), Path(source).parent
     except (FabricError, ImportError): raise
     except Exception as e: raise FabricError(f"{source} cannot be read as a table ({type(e).__name__}: {str(e)[:160]})") from e
@@ -72,6 +74,7 @@ def _ids(table):
     raise FabricError(f"row {bad.index[0]} has {said}; give each page an id of its own, or leave the column out")
 
 # %% ../nbs/40b_catalogs.ipynb #0000000e
+@_naming
 def read_pages(
     source:str|Path|pd.DataFrame, # .csv, .tsv, .jsonl or .parquet, or a table
     root:str|Path=None, # Folder that photos are relative to; the file's folder if not given
@@ -224,7 +227,8 @@ _NO_RECORD = "it was changed by another program: take that line out, and its pag
 def _done(path):
     "(id, digest of the page) -> where its line begins; half a line at the end is cut off"
     done, at = {}, 0
-    if not path.exists(): return done
+    if not os.path.lexists(path): return done
+    if os.path.islink(path) or not os.path.isfile(path): raise FabricError(f"{path} is no plain file, and is not written to; give another folder")
     with open(path, 'r+b') as f:
         for i,line in enumerate(f):
             if not line.endswith(b'\n'): f.truncate(at); break

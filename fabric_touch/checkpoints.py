@@ -4,19 +4,23 @@
 
 # %% auto #0
 __all__ = ['MAX_CARD', 'MAX_DEPTH', 'FORMAT', 'WEIGHTS', 'CARD', 'Loaded', 'WRAPPINGS', 'CheckpointError', 'file_sha256',
-           'save_checkpoint', 'read_card', 'read_tensors', 'read_weights', 'load_weights', 'load_checkpoint',
-           'safe_torch_load', 'read_state']
+           'data_digest', 'trained_on', 'save_checkpoint', 'read_card', 'read_tensors', 'read_weights', 'load_weights',
+           'bounded', 'load_checkpoint', 'safe_torch_load', 'read_state']
 
 # %% ../nbs/06_checkpoints.ipynb #00000003
 import hashlib, json, math, mmap, os, platform, re, stat, tarfile, time, warnings, zipfile
 from collections import namedtuple
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from itertools import zip_longest
 from pathlib import Path
-import torch
+import numpy as np, torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 from . import __version__
 from .core import FabricError, mend_folder, whole_folder
 
@@ -65,13 +69,59 @@ def _card_sha256(card):
 
 def _card_bytes(card): return (json.dumps(card, indent=1, ensure_ascii=False) + '\n').encode()
 
+# %% ../nbs/06_checkpoints.ipynb #0000000c
+@cache
+def _versions():
+    "Of this library, of Python, and of what results depend on"
+    found = {}
+    for name in ('numpy', 'safetensors', 'fastai', 'timm'):
+        with suppress(PackageNotFoundError): found[name] = version(name)
+    return dict(fabric_touch=__version__, python=platform.python_version(), torch=torch.__version__, **found)
+
 def _signed(card, weights):
     "The card with our four keys"
-    versions = dict(fabric_touch=__version__, torch=torch.__version__, python=platform.python_version())
-    card = dict(format=FORMAT, **{k:v for k,v in card.items() if k not in _OURS}, versions=versions, weights_sha256=file_sha256(weights))
+    card = dict(format=FORMAT, **{k:v for k,v in card.items() if k not in _OURS}, versions=_versions(), weights_sha256=file_sha256(weights))
     return card | dict(card_sha256=_card_sha256(card))
 
-# %% ../nbs/06_checkpoints.ipynb #0000000d
+# %% ../nbs/06_checkpoints.ipynb #0000000e
+def _raw(x):
+    "(kind and size, bytes) of one value"
+    if isinstance(x, torch.Tensor): x = x.detach().cpu().numpy()
+    if isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in 'biufc':
+        return f'{x.dtype.kind}{x.itemsize} {list(x.shape)}', np.ascontiguousarray(x, x.dtype.newbyteorder('<'))
+    if isinstance(x, Path): return 'file', file_sha256(x).encode()
+    if x is None or isinstance(x, (bool, int, float)): x, kind = repr(x).encode(), type(x).__name__
+    elif isinstance(x, str): x, kind = x.encode('utf-8', 'surrogatepass'), 'text'
+    elif isinstance(x, bytes): kind = 'bytes'
+    else: raise CheckpointError(f"data: a {type(x).__name__} has no digest; give arrays or tensors of numbers, texts, numbers, Paths of files, or lists and dicts of these")
+    return f'{kind} {len(x)}', x
+
+def _tell(digest, x):
+    "Tell a digest all values of a nested one"
+    if isinstance(x, Mapping): return _tell(digest, ['dict', *x.items()])
+    many = isinstance(x, (list, tuple))
+    head, raw = (f'list {len(x)}', b'') if many else _raw(x)
+    digest.update(f'{head};'.encode()); digest.update(raw)
+    for o in x if many else (): _tell(digest, o)
+
+# %% ../nbs/06_checkpoints.ipynb #0000000f
+def data_digest(
+    *data, # Arrays, tensors, texts, numbers, files as `Path`; lists and dicts of these
+)->str: # 64 hexadecimal digits
+    "Digest of what a model is trained on, the same in every process and on every platform"
+    digest = hashlib.sha256()
+    _tell(digest, data)
+    return digest.hexdigest()
+
+def trained_on(
+    seed:int, # Of the training
+    *data, # As in `data_digest`
+    **more # Further facts, JSON types
+)->dict: # seed, data_sha256 and the further facts
+    "What a card says under `training`"
+    return dict(seed=seed, data_sha256=data_digest(*data), **more)
+
+# %% ../nbs/06_checkpoints.ipynb #00000012
 def _state(model):
     "Name to tensor of a module or a dict, checked"
     state = model.state_dict() if isinstance(model, torch.nn.Module) else model
@@ -97,7 +147,7 @@ def _not_finite(tensors):
 def _list(names, n=8):
     return ', '.join(_short(o) for o in names[:n]) + (f' and {len(names)-n} more' if len(names) > n else '')
 
-# %% ../nbs/06_checkpoints.ipynb #0000000e
+# %% ../nbs/06_checkpoints.ipynb #00000013
 def _once(state):
     "Tensors to write, and the second names of those that are tied"
     first, out, ties = {}, {}, {}
@@ -108,7 +158,19 @@ def _once(state):
         out[name] = t if t.untyped_storage().nbytes() == t.nbytes else t.clone()
     return out, ties
 
-# %% ../nbs/06_checkpoints.ipynb #00000011
+def _write(tensors, ties, path):
+    "A safetensors file whose bytes depend on what it holds alone"
+    save_file(tensors, path, metadata={**ties, 'format': 'pt'})
+    if not ties: return
+    with open(path, 'r+b') as f:
+        n = int.from_bytes(f.read(8), 'little')
+        header = json.loads(f.read(n))
+        header['__metadata__'] = dict(sorted(header['__metadata__'].items()))
+        raw = json.dumps(header, separators=(',', ':'), ensure_ascii=False).encode()
+        if len(raw) > n: return                                   # it is right in any order
+        f.seek(8); f.write(raw.ljust(n))                          # spaces fill it up
+
+# %% ../nbs/06_checkpoints.ipynb #00000016
 def _replaceable(folder):
     "The real path of a folder that is new, empty or a checkpoint"
     path = Path(os.path.realpath(folder))
@@ -119,7 +181,7 @@ def _replaceable(folder):
 
 def _clean(text): return ''.join(c if c.isprintable() else ' ' for c in str(text))[:200]
 
-# %% ../nbs/06_checkpoints.ipynb #00000012
+# %% ../nbs/06_checkpoints.ipynb #00000017
 def save_checkpoint(
     folder:str|Path, # New, or a checkpoint to replace
     model:torch.nn.Module|dict, # A model, or name to tensor
@@ -131,7 +193,7 @@ def save_checkpoint(
     if len(_card_bytes(card)) > MAX_CARD - 2000: raise CheckpointError(f"the card has {len(_card_bytes(card)):,} bytes; at most {MAX_CARD:,} are allowed")
     try:
         with whole_folder(_replaceable(folder)) as tmp:
-            save_file(tensors, tmp/WEIGHTS, metadata={**ties, 'format': 'pt'})
+            _write(tensors, ties, tmp/WEIGHTS)
             (tmp/CARD).write_bytes(_card_bytes(_signed(card, tmp/WEIGHTS)))
             for p in (tmp/WEIGHTS, tmp/CARD):
                 with open(p, 'rb') as f: os.fsync(f.fileno())
@@ -139,7 +201,7 @@ def save_checkpoint(
         raise CheckpointError(f"{folder} could not be saved ({_clean(e)}); the checkpoint that was there, if any, is unchanged") from e
     return Path(folder)
 
-# %% ../nbs/06_checkpoints.ipynb #00000017
+# %% ../nbs/06_checkpoints.ipynb #0000001c
 def _plain_file(path):
     "The path of a file that can be read and is not empty"
     try: facts = os.stat(path)
@@ -158,7 +220,7 @@ def _member(folder, name):
     except (OSError, TypeError) as e: raise CheckpointError(f"{_clean(folder)} cannot be read as a checkpoint ({_clean(e)})") from e
     return _plain_file(folder/name)
 
-# %% ../nbs/06_checkpoints.ipynb #00000019
+# %% ../nbs/06_checkpoints.ipynb #0000001e
 _tokens = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|([\[{])|([\]}])', re.S)   # a text is passed over whole
 
 def _depth(text):
@@ -169,7 +231,7 @@ def _depth(text):
         deepest = max(deepest, depth)
     return deepest
 
-# %% ../nbs/06_checkpoints.ipynb #0000001c
+# %% ../nbs/06_checkpoints.ipynb #00000021
 def _no_twice(pairs):
     card = dict(pairs)
     if len(card) < len(pairs):
@@ -188,7 +250,7 @@ def _parse(raw):
     if not isinstance(card, dict): raise ValueError("it is not an object of keys and values")
     return _plain(card)
 
-# %% ../nbs/06_checkpoints.ipynb #0000001f
+# %% ../nbs/06_checkpoints.ipynb #00000024
 def _differences(got, want, key):
     "Where two JSON values differ, as sentences"
     if isinstance(got, dict) and isinstance(want, dict):
@@ -202,7 +264,7 @@ class _Gone:
     def __repr__(self): return 'nothing'
 _gone = _Gone()
 
-# %% ../nbs/06_checkpoints.ipynb #00000022
+# %% ../nbs/06_checkpoints.ipynb #00000027
 def _stamp(folder):
     "Which folder stands there; a checkpoint that was saved anew is another one"
     try: facts = os.stat(folder)
@@ -218,7 +280,7 @@ def _settled(folder, read, times=20):
             if i == times-1 or before == _stamp(folder): raise
             time.sleep(.01)
 
-# %% ../nbs/06_checkpoints.ipynb #00000024
+# %% ../nbs/06_checkpoints.ipynb #00000029
 def read_card(
     folder:str|Path, # A checkpoint
     **expect, # Key and value that the card must have, e.g. kind='touch'
@@ -242,7 +304,7 @@ def _read_card(folder, expect):
         raise CheckpointError(f"{path} was changed after it was saved; take the original, or save the model again with the card that is right")
     return card
 
-# %% ../nbs/06_checkpoints.ipynb #0000002a
+# %% ../nbs/06_checkpoints.ipynb #0000002f
 _PICKLES = {  # how files begin that hold a pickle
     rb'PK\x03\x04': "a zip file as torch.save writes it; it holds a pickle, which can run code; it was not opened",
     rb'\x80[\x01-\x05]|\(|c[\w.]+\n|[\]}]q': "a pickle, which can run code; it was not opened"}
@@ -252,7 +314,15 @@ _OTHERS = {  # and other files that stand where weights should be
     rb'\s*\{': "JSON text", rb'\x1f\x8b|BZh|\xfd7zXZ|7z\xbc|Rar!': "a compressed archive",
     rb'\x89PNG|\xff\xd8\xff|GIF8|RIFF': "a picture", rb'\x89HDF': "an HDF5 file"}
 
-# %% ../nbs/06_checkpoints.ipynb #0000002b
+# %% ../nbs/06_checkpoints.ipynb #00000030
+def _whole_size(path, n):
+    "Bytes that a safetensors file has by its header of n bytes; 0 if that cannot be read"
+    try:
+        with open(path, 'rb') as f: header = json.loads(f.read(8 + n)[8:])
+        return 8 + n + max(int(o['data_offsets'][1]) for k,o in header.items() if k != '__metadata__')
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError): return 0
+
+# %% ../nbs/06_checkpoints.ipynb #00000031
 def _what(path, error=''):
     "What a file is that is no good safetensors file"
     try:
@@ -261,6 +331,7 @@ def _what(path, error=''):
     claim, size = int.from_bytes(start[:8], 'little'), os.path.getsize(path)
     if start[8:9] == b'{':
         if claim > size - 8: return f"cut off or damaged: its header claims {claim:,} bytes, the file has {size:,}"
+        if (whole := _whole_size(path, claim)) > size: return f"cut off: by its header it has {whole:,} bytes, the file has {size:,}"
         return f"damaged: {_clean(error)}"
     return next((what for begin,what in (_PICKLES | _OTHERS).items() if re.match(begin, start)), f"not a safetensors file, or damaged: {_clean(error)}")
 
@@ -273,7 +344,7 @@ def _read(path):
     except CheckpointError: raise
     except Exception as e: raise CheckpointError(f"{path} is {_what(path, e)}") from e
 
-# %% ../nbs/06_checkpoints.ipynb #0000002d
+# %% ../nbs/06_checkpoints.ipynb #00000033
 def _unlike(path, sha256):
     "Says that a file has another digest; empty if it has this one"
     try: found = file_sha256(path)
@@ -300,7 +371,7 @@ def read_weights(
     def read(): return read_tensors(_member(folder, WEIGHTS), (read_card(folder) if card is None else card)['weights_sha256'])
     return _settled(folder, read)
 
-# %% ../nbs/06_checkpoints.ipynb #00000036
+# %% ../nbs/06_checkpoints.ipynb #0000003c
 Loaded = namedtuple('Loaded', 'taken missing unexpected')
 
 def _misfits(model, tensors, strict=True):
@@ -320,7 +391,7 @@ def _other_kind(a, b): return a.dtype != b.dtype and not (a.is_floating_point() 
 
 def _semicolons(bad, n=8): return '; '.join(bad[:n]) + (f'; and {len(bad)-n} more like these' if len(bad) > n else '')
 
-# %% ../nbs/06_checkpoints.ipynb #00000037
+# %% ../nbs/06_checkpoints.ipynb #0000003d
 def load_weights(
     model:torch.nn.Module, # Where the weights go
     tensors:dict, # Name to tensor
@@ -335,7 +406,25 @@ def load_weights(
     model.load_state_dict({n: tensors[n] for n in report.taken}, strict=False)
     return report
 
-# %% ../nbs/06_checkpoints.ipynb #0000003a
+# %% ../nbs/06_checkpoints.ipynb #00000040
+_ROOM = 256*2**20   # bytes beside the weights that building may take
+
+class bounded(TorchDispatchMode):
+    "Within the block tensors are made up to `limit` bytes in all, and what goes beyond is not given memory"
+    def __init__(self, limit): super().__init__(); self.limit, self.made = limit, 0
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if not func._schema.is_mutable: self.count(func, args, kwargs or {})
+        return func(*args, **kwargs or {})
+    def count(self, func, args, kwargs):
+        "Ask for the size of what is made; what is made of nothing stays"
+        of, where = tree_map_only(torch.Tensor, lambda t: t.to('meta'), args), {'device': 'meta'} if 'device' in kwargs else {}
+        try: n = getattr(func(*of, **kwargs | where), 'nbytes', 0)
+        except (RuntimeError, NotImplementedError): return                # then it fails when it is made, or its size cannot be told
+        self.made += n*(not any(isinstance(a, torch.Tensor) for a in args))
+        if max(n, self.made) > self.limit:
+            raise CheckpointError(f"its card asks for {max(n, self.made):,} bytes, and its weights leave room for {self.limit:,}; the card is that of another model")
+
+# %% ../nbs/06_checkpoints.ipynb #00000042
 def load_checkpoint(
     folder:str|Path, # A checkpoint
     make_model:Callable, # Builds the model from the card
@@ -347,14 +436,15 @@ def load_checkpoint(
 def _load(folder, make_model, expect):
     card = read_card(folder, **expect)
     path = _member(folder, WEIGHTS)
-    tensors, model = _read(path), make_model(card)
+    tensors = _read(path)
+    with bounded(4*path.stat().st_size + _ROOM): model = make_model(card)
     bad, _ = _misfits(model, tensors)
     bad += list(filter(None, [_unlike(path, card['weights_sha256']) or _not_finite(tensors)]))
     if bad: raise CheckpointError(f"{folder} was not loaded: {'; '.join(bad)}")
     model.load_state_dict(tensors)
     return model, card
 
-# %% ../nbs/06_checkpoints.ipynb #0000003f
+# %% ../nbs/06_checkpoints.ipynb #00000047
 _CONVERT = ("If you trust where it comes from, convert it once, with the program that made it and on a machine you can spare: "
             "torch.save(model.state_dict(), 'weights.pth'); numbers alone are read here.")
 _SCRIPT = ("is a TorchScript archive, which holds a program beside the numbers and cannot be read safely (OpenAI's own ViT-B-32.pt is one). "
@@ -381,7 +471,7 @@ def _outsized(found, size):
         elif isinstance(o, (list, tuple, set)): todo += o
         elif isinstance(o, torch.Tensor) and (o.layout != torch.strided or max(o.nbytes, o.untyped_storage().nbytes()) > size): return o
 
-# %% ../nbs/06_checkpoints.ipynb #00000041
+# %% ../nbs/06_checkpoints.ipynb #00000049
 def _is_safetensors(path):
     "Does a file begin as a safetensors file does, or claim to be one?"
     with open(path, 'rb') as f: start = f.read(9)
@@ -398,7 +488,7 @@ def _refusal(path, error):
     if not other and 'Weights only load failed' in str(error): return f"is a pickle of something else than tensors, or damaged; it was not run. {_CONVERT}"
     return f"is {other}" if other else f"cannot be read: cut off, damaged, or not from torch.save ({_clean(error)[:80]})"
 
-# %% ../nbs/06_checkpoints.ipynb #00000042
+# %% ../nbs/06_checkpoints.ipynb #0000004a
 @contextmanager
 def _numbers_alone():
     "PyTorch's reader without what others have put on its list of safe classes"
@@ -407,7 +497,7 @@ def _numbers_alone():
     try: yield
     finally: torch.serialization.add_safe_globals(added)
 
-# %% ../nbs/06_checkpoints.ipynb #00000043
+# %% ../nbs/06_checkpoints.ipynb #0000004b
 def safe_torch_load(
     path:str|Path, # A .pth, .pt or .pth.tar of somebody else
 )->object: # Tensors in dicts and lists, on the CPU
@@ -426,7 +516,7 @@ def safe_torch_load(
     if claim: raise CheckpointError(f"{path} {claim}; it was refused, since no weights need that")
     return found
 
-# %% ../nbs/06_checkpoints.ipynb #00000049
+# %% ../nbs/06_checkpoints.ipynb #00000051
 WRAPPINGS = ('state_dict', 'model_state_dict', 'model_state', 'model', 'net')
 
 def read_state(

@@ -113,7 +113,7 @@ def attribute_table(
     "Your own photos and labels, checked"
     items, root = _read_table(source, root)
     for c in ('image', 'labels'):
-        if c not in items: raise FabricError(f"no column {c!r} in the table, which has {list(items)}; it needs 'image' and 'labels'")
+        if c not in items: raise FabricError(f"no column {c!r} in {_table_name(source)}, which has {list(items)}; it needs 'image' and 'labels'")
     exclusive = (exclusive,) if isinstance(exclusive, str) else tuple(exclusive)
     for g in exclusive: pick(dict.fromkeys(groups.values()), g, 'group')
     order = {a: i for i,a in enumerate(groups)}
@@ -125,6 +125,8 @@ def attribute_table(
     return AttributeTable(items.assign(image=images, labels=pd.Series(labels, dtype=object)), dict(groups), exclusive)
 
 # %% ../nbs/05c_deepfashion.ipynb #00000014
+def _table_name(source): return 'the table' if isinstance(source, pd.DataFrame) else source
+
 def _read_table(source, root):
     "(DataFrame, folder that image names are relative to)"
     if isinstance(source, pd.DataFrame): items, root = source.reset_index(drop=True), Path(root or '.')
@@ -133,7 +135,7 @@ def _read_table(source, root):
         texts = dict.fromkeys(('image', 'labels', 'category', 'part'), str)
         try: items, root = pd.read_csv(source, dtype=texts, keep_default_na=False), Path(root or Path(source).parent)
         except ValueError as e: raise FabricError(f"{source}: cannot be read as a CSV ({str(e).strip()}); save it as CSV in UTF-8") from e
-    if not len(items): raise FabricError("the table has no rows; it needs at least one photo")
+    if not len(items): raise FabricError(f"{_table_name(source)} has no rows; it needs at least one photo")
     return items, root
 
 def _own_labels(row, given, groups, order, exclusive):
@@ -353,7 +355,7 @@ def _fine_parts(folder, groups):
                 columns.setdefault(column, []).extend(_lined(path, len(new), read or _one(_categories(folder, True)), what))
         columns.setdefault('part', []).extend([part]*len(new))
     if odd := [c for c,v in columns.items() if len(v) != len(index)]:
-        raise FabricError(f"{folder}: {odd[0]} is there for some parts only; add the missing files, or take all of them out")
+        raise FabricError(f"{folder}: {odd[0]} is there for some parts only, as {'/'.join(PARTS)}_{dict(box='bbox', category='cate')[odd[0]]}.txt; add the missing files, or take all of them out")
     items, boxes = _items(folder, index, columns.pop('labels')), columns.pop('box', None)
     if boxes: items[_COLUMNS] = np.array(boxes)
     return items.assign(**columns)

@@ -64,7 +64,7 @@ class _Files:
     def path(self, name): return self.folder/_names[name]
     def _size(self, name):
         path = self.path(name)
-        if os.path.lexists(path) and not path.is_file(): raise FabricError(f"{path} is not a plain file; delete the folder, and its vectors are computed anew")
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()): raise FabricError(f"{path} is not a plain file; delete the folder, and its vectors are computed anew")
         return path.stat().st_size if path.exists() else 0
     def __len__(self):
         with _reading(self.folder): return min(self._size('digests')//_row.itemsize, self._size('vectors')//self.width)

@@ -503,7 +503,10 @@ def image_encoder(
     takes = list(signature(make).parameters)[1:]
     other = [k for k in kwargs if k not in takes]
     if other: raise FabricError(f"encoder {name!r} takes {', '.join(takes) or 'no further arguments'}, not {', '.join(other)}")
-    return make(pretrained, **kwargs).requires_grad_(False).eval()
+    try: return make(pretrained, **kwargs).requires_grad_(False).eval()
+    except CheckpointError as e:
+        if not isinstance(pretrained, (str, Path)) or str(pretrained) in str(e): raise
+        raise CheckpointError(f"{pretrained}: {e}") from e
 
 # %% ../nbs/10_encoders.ipynb #00000056
 _GROUPS = dict(   # a part that a network has -> its blocks, in timm's way, where the network does not tell

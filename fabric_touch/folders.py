@@ -9,6 +9,7 @@ __all__ = ['PHOTO_SUFFIXES', 'ALIKE', 'photo_files', 'ClassTable', 'read_folders
 # %% ../nbs/05e_folders.ipynb #00000003
 import colorsys, os, re, unicodedata
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image
@@ -41,7 +42,7 @@ def photo_files(
         for e in _entries(todo.pop()):
             if e.is_dir(follow_symlinks=False):
                 if not skip or os.path.realpath(e.path) not in skip: todo.append(e.path)
-            elif os.path.splitext(e.name)[1].lower() in PHOTO_SUFFIXES and e.is_file(): photos.append(e.path)
+            elif os.path.splitext(e.name)[1].lower() in PHOTO_SUFFIXES and os.path.isfile(e.path): photos.append(e.path)
             else: others.append(e.path)
     return tuple([Path(p) for p in sorted(some)] for some in (photos, others))
 
@@ -160,12 +161,29 @@ def _label_text(v):
     if v is None or v is pd.NA or v is pd.NaT or isinstance(v, (float, np.floating)) and not np.isfinite(v): return ''
     return str(int(v)) if isinstance(v, (float, np.floating)) and v == int(v) else str(v)
 
+def _plain(source):
+    "Refuse what is no plain file"
+    try: there, plain = os.path.lexists(source), os.path.isfile(source)
+    except (ValueError, TypeError): there = plain = False
+    if not plain: raise FabricError(f"{str(source)[:200]}: cannot be read: {'this is no plain file' if there else 'no such file'}")
+
+def _naming(read):
+    "A reader whose errors name the file"
+    @wraps(read)
+    def inner(source, *args, **kwargs):
+        try: return read(source, *args, **kwargs)
+        except FabricError as e:
+            if not isinstance(source, (str, Path)) or str(source) in str(e): raise
+            raise type(e)(f'{source}: {e}') from e
+    return inner
+
 def _read_csv(source):
+    _plain(source)
     try: return pd.read_csv(source, dtype=str, keep_default_na=False, encoding='utf-8-sig')
-    except FileNotFoundError: raise FabricError(f"{source}: no such file") from None
     except Exception as e: raise FabricError(f"{source}: cannot be read as a CSV ({type(e).__name__}: {e})") from e
 
 # %% ../nbs/05e_folders.ipynb #00000019
+@_naming
 def class_table(
     source:pd.DataFrame|str|Path, # A table, or a CSV in UTF-8
     root:str|Path=None, # Folder that the paths start from; the CSV's own if not given

@@ -9,7 +9,7 @@ __all__ = ['MODES', 'BACKBONES', 'hybrid_encoders', 'HybridHead', 'HybridModel',
            'plot_steps', 'Trained', 'train', 'Evaluation', 'evaluate', 'sort_images']
 
 # %% ../nbs/32_hybrid.ipynb #00000003
-import json, math, shutil, sys, zlib
+import json, math, sys, zlib
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from .folders import ClassTable, LookEncoder, alike, like_any, photo_files, read
 from .classes import class_scores, class_score_table, write_report, _class_names
 from .filing import Sorting, check_folder
 from .photos import Prepared
-from .checkpoints import CheckpointError, file_sha256, load_checkpoint, load_weights, safe_torch_load, save_checkpoint
+from .checkpoints import CheckpointError, file_sha256, load_checkpoint, load_weights, safe_torch_load, save_checkpoint, trained_on
 from .embeds import embed_all, picture_digest
 from .train import KeepState, TellEpoch, changing, fit_learner, history
 from .encoders import encoder_card, encoder_from_card, image_encoder, last_blocks, tower_sizes
@@ -409,7 +409,6 @@ def _begin(o):
     try:
         if state.exists() and not o.resume: print(f'{out}: an unfinished training is left behind and begun anew (resume goes on with it)')
         if not o.resume: drop_folder(state)
-        for p in out.glob(f'.checkpoint_{o.mode}_*.tmp'): shutil.rmtree(p, ignore_errors=True)     # begun by one that was killed
         with whole_file(config) as tmp: tmp.write_text(json.dumps(mine, indent=1, ensure_ascii=False))
     except OSError as e: raise FabricError(f"{out} cannot be written ({e}); give another output_dir") from e
     return state
@@ -524,12 +523,14 @@ def _write_lists(out, data, rows):
     fig = plot_steps(rows)
     save_figure(fig, out/'history.png'); plt.close(fig)
 
+# %% ../nbs/32_hybrid.ipynb #00000053
 def _card(o, data, rows):
     "What the card of a checkpoint says of its training"
     train, valid = data.fold
     split = dict(seed=o.seed, n_train=len(train), n_valid=len(valid), n_alike=len(data) - len({*data.groups}),
                  per_class=np.bincount(data.table.targets()[train], minlength=len(data.table.classes)).tolist())
-    return dict(options={k: v for k,v in asdict(o).items() if k not in _FREE}, split=split, epochs=len(rows))
+    seen = data.digests, data.table.classes, data.table.targets(), train
+    return dict(options={k: v for k,v in asdict(o).items() if k not in _FREE}, training=trained_on(o.seed, *seen), split=split, epochs=len(rows))
 
 def _save_both(model, last, out, card, rows, scores):
     "The best and the last checkpoint, each with the scores of its epoch; the folder of the best"
@@ -541,7 +542,7 @@ def _save_both(model, last, out, card, rows, scores):
     model.load_state_dict(keep, strict=False)
     return best
 
-# %% ../nbs/32_hybrid.ipynb #00000054
+# %% ../nbs/32_hybrid.ipynb #00000055
 @dataclass
 class Trained:
     "What `train` gives"
@@ -567,7 +568,7 @@ def _few_steps(data, o, enough=300):
     advice = f'with so few photos give more epochs: epochs={math.ceil(enough/batches)}, patience=0'
     if batches*o.epochs < enough*.6: yield f'{batches*o.epochs} batches in all are few for a head to learn from; {advice}'
 
-# %% ../nbs/32_hybrid.ipynb #00000055
+# %% ../nbs/32_hybrid.ipynb #00000056
 def train(
     data_dir:str|Path, # Folder with a folder of photos per class
     **options # As in `TrainOptions`
@@ -594,7 +595,7 @@ def __repr__(self:Trained):
     how = f'validation part of {self.scores.n.iloc[0]} photos, on which the best of {len(self.history)} epochs, number {best+1}, was chosen'
     return f'{class_score_table(self.scores).T.to_string()}\n{how}\n{self.checkpoint}'
 
-# %% ../nbs/32_hybrid.ipynb #0000005e
+# %% ../nbs/32_hybrid.ipynb #0000005f
 @dataclass
 class Evaluation:
     "What `evaluate` gives"
@@ -603,7 +604,7 @@ class Evaluation:
     files:dict # Name to path of what was written
     def __repr__(self): return self.text
 
-# %% ../nbs/32_hybrid.ipynb #00000060
+# %% ../nbs/32_hybrid.ipynb #00000061
 def _among(table, digests):
     "Which photos of a table have one of these digests"
     return table.items.digest.isin({bytes(d).hex() for d in digests.cpu().numpy()}).to_numpy()
@@ -622,7 +623,7 @@ def _said(table, model, n):
     if seen: return f"all {len(table)} photos are scored, {seen} of which the model was trained on: these scores flatter"
     return f"{len(table)} photos are scored" + f", {chose} of which its best epoch was chosen by"*bool(chose) + f"; {n} that the model was trained on are left out"*bool(n)
 
-# %% ../nbs/32_hybrid.ipynb #00000062
+# %% ../nbs/32_hybrid.ipynb #00000063
 def _train_y(model):
     "Class numbers of the training part as the card counts them, for the baselines; None if it does not"
     split = model.card.get('split')
@@ -633,13 +634,13 @@ def _train_y(model):
         raise CheckpointError(f"card.json: split.per_class is {str(counts)[:80]}; there must be {k} whole numbers that sum to the {len(model.seen)} photos of the training")
     return np.repeat(np.arange(k), counts)
 
-# %% ../nbs/32_hybrid.ipynb #00000063
+# %% ../nbs/32_hybrid.ipynb #00000064
 def _title(table, model, n, near):
     "The first line of a report"
     return (f'{model.mode} model, {_said(table, model, n)}' + f'; {near} of the scored ones are nearly the same as one it was trained on'*bool(near)
             + f'; {len(table.left_out)} files left out'*bool(len(table.left_out)))
 
-# %% ../nbs/32_hybrid.ipynb #00000064
+# %% ../nbs/32_hybrid.ipynb #00000065
 def evaluate(
     data_dir:str|Path, # Folder with a folder of photos per class
     checkpoint:str|Path, # Folder of a checkpoint, or an old `.pth.tar`
@@ -663,7 +664,7 @@ def evaluate(
     paths = write_report(output_dir, list(table.items.image), y, models[model.mode], model.classes, models=models, title=_title(table, model, n, near), **how)
     return Evaluation(paths['report.txt'].read_text('utf-8'), class_scores(models, y, model.classes, **how), paths)      # scores.csv has six digits
 
-# %% ../nbs/32_hybrid.ipynb #00000069
+# %% ../nbs/32_hybrid.ipynb #0000006a
 def _check_sort(classes, threshold, others_dir, bs):
     "Refuse what would go wrong, before any photo is read"
     if type(bs) is not int or bs < 1: raise FabricError(f"the batch size is {bs!r}; give a whole number, at least 1")
@@ -681,7 +682,7 @@ def _sort(files, model, sorting, folder_of, bs):
         sorting.put(files[i], folder_of(name, sure), predicted=name, probability=round(sure, 4))
     sorting.flush()
 
-# %% ../nbs/32_hybrid.ipynb #0000006b
+# %% ../nbs/32_hybrid.ipynb #0000006c
 def sort_images(
     input_dir:str|Path, # Folder of photos, and of folders of them
     output_dir:str|Path, # Where the folders of classes go

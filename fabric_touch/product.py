@@ -373,7 +373,8 @@ def read_page(
     "A shop page from a JSON file"
     page, keys = _read_json(path, 2**20), ('title', 'photos', 'label', 'fabric_photos')
     if odd := [k for k in page if k not in keys]: raise FabricError(f"{path} has {odd[0]!r:.60}, which is not known; its keys are: {', '.join(keys)}")
-    _text_or_none(title=page.get('title'), label=page.get('label'))
+    odd = next((k for k in ('title', 'label') if not isinstance(page.get(k), str | None)), None)
+    if odd: raise FabricError(f"{path}: {odd} is a text, or left out, not {type(page[odd]).__name__} ({page[odd]!r:.40})")
     photos = {k: [v] if isinstance(v := page.get(k), str) else [] if v is None else v for k in ('photos', 'fabric_photos')}
     for k,v in photos.items():
         if not isinstance(v, list) or not all(isinstance(f, str) and f for f in v): raise FabricError(f"{path}: {k} is {str(v)[:60]}; give a list of file names")

@@ -9,7 +9,7 @@ __all__ = ['SKETCH_LOSSES', 'SKETCH_RECIPES', 'SCHEDULES', 'EncoderNet', 'Sketch
            'sketch_ensemble']
 
 # %% ../nbs/33_sketch.ipynb #00000003
-import hashlib, json, os, tempfile, zlib
+import functools, hashlib, json, os, tempfile, zlib
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
@@ -28,7 +28,7 @@ from .sketches import read_sketches, sketch_folds
 from .pixels import Pixels, read_pixels
 from .augment import AUGMENTS, Augment, test_transform, train_transform
 from .ensembles import COMBINERS, _no_row_twice, _own, added, agreement, ensemble_scores, fit_combiner, plot_agreement, plot_models, write_oof, write_output
-from .checkpoints import MAX_CARD, CheckpointError, _claims, _parse, load_checkpoint, save_checkpoint
+from .checkpoints import MAX_CARD, CheckpointError, _claims, _parse, load_checkpoint, save_checkpoint, trained_on
 from .embeds import _take
 from . import train
 from .train import AverageWeights, KeepPreds, KeepState, KeepTop, TellEpoch, best_epochs, eval_frozen, fair_epochs, fit_cosine, fit_learner, freeze_folded
@@ -422,11 +422,16 @@ class _Job:
     folds:list
     model:SketchModel # Its classifier is not trained
     make:object       # () -> a fresh SketchModel
-    tag:str           # All that the training depends on
+    start:str         # What the weights were before
     @property
     def y(self): return self.table.targets()
+    @functools.cached_property
+    def tag(self): return _tag(self.table, self.pixels, self.recipe, self.start)                     # all that the training depends on
+    @functools.cached_property
+    def training(self): return trained_on(self.recipe.seed, self.pixels.array, self.table.classes, self.y, start=self.start)
     def card(self, **more):
-        return dict(kind='sketch', arch=self.model.arch, classes=list(self.table.classes), recipe=asdict(self.recipe), n_folds=len(self.folds), n=len(self.table)) | more
+        facts = dict(recipe=asdict(self.recipe), n_folds=len(self.folds), n=len(self.table), training=self.training)
+        return dict(kind='sketch', arch=self.model.arch, classes=list(self.table.classes)) | facts | more
 
 # %% ../nbs/33_sketch.ipynb #00000031
 def _readable(table, size, store):
@@ -501,7 +506,7 @@ def _job(table, arch, n_folds, recipe, folder, pretrained, **kwargs):
     pixels = _readable(table, model.size, store)
     groups = alike(pixels.looks, mirror=True) if recipe.grouped else np.arange(len(table))
     folds = _folds(table, groups, n_folds, recipe.seed)
-    return _Job(table, recipe, Path(folder), pixels, groups, folds, model, make, _tag(table, pixels, recipe, weights))
+    return _Job(table, recipe, Path(folder), pixels, groups, folds, model, make, weights)
 
 # %% ../nbs/33_sketch.ipynb #00000039
 def _vectors(job):

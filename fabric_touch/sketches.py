@@ -16,7 +16,7 @@ import numpy as np, pandas as pd
 from PIL import Image, ImageDraw, ImageOps
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from .core import FabricError, paced, pick, whole_folder
-from .folders import ClassTable, LookEncoder, _few, _label_text, _read_csv, alike, class_table, read_folders, tell_alike
+from .folders import ClassTable, LookEncoder, _few, _label_text, _naming, _read_csv, alike, class_table, read_folders, tell_alike
 from .plots import plot_swatches
 from .swatches import _whole
 
@@ -209,6 +209,7 @@ def _find(paths, root, part):
     raise FabricError(f'{found}; looked in {roots[0]} and in {roots[1]}; add the files, take the rows out, or give root=')
 
 # %% ../nbs/05h_sketches.ipynb #0000001a
+@_naming
 def read_sketches(
     source:str|Path|pd.DataFrame, # The data's folder, a CSV, a table, or a folder of class folders
     root:str|Path=None, # Folder that the paths start from, or whose train/ they do; the CSV's own if not given
@@ -228,11 +229,12 @@ def read_sketches(
 def _is_class_folder(source):
     "A folder of folders, without a table and without train/ or test/"
     if not isinstance(source, (str, Path)) or not os.path.isdir(source): return False
-    return not any((Path(source)/n).exists() for n in ('train.csv', 'test.csv', 'train', 'test')) and any(e.is_dir() for e in os.scandir(source))
+    return not any((Path(source)/n).exists() for n in ('train.csv', 'test.csv', 'train', 'test')) and any(os.path.isdir(e.path) for e in os.scandir(source))
 
 def _with_paths(table, folder): return replace(table, items=table.items.assign(image_path=[Path(p).relative_to(folder).as_posix() for p in table.items.image]))
 
 # %% ../nbs/05h_sketches.ipynb #00000020
+@_naming
 def read_test(
     source:str|Path|pd.DataFrame, # The data's folder, a CSV or a table
     root:str|Path=None, # Folder that the paths start from, or whose test/ they do; the CSV's own if not given

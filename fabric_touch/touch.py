@@ -22,7 +22,7 @@ from .blends import FIBRES, blend_from_vector, blend_vector, parse_blend
 from .data import Fabrics, Target, as_photo, as_targets, touch_dls
 from .metrics import expected_level, predicted_level
 from .plots import plot_touch
-from .checkpoints import load_checkpoint, save_checkpoint
+from .checkpoints import load_checkpoint, save_checkpoint, trained_on
 from .embeds import embed
 from .folders import _few
 from .calibration import level_interval, temper
@@ -73,7 +73,7 @@ class TouchModel(nn.Module):
     def __init__(self, encoder, blend_encoder, fusion, head, targets=TOUCHES, absent=None):
         super().__init__()
         self.encoder, self.blend_encoder, self.absent, self.fusion, self.head = encoder, blend_encoder, absent, fusion, head
-        self.targets, self.recipe, self.parts, self.head_args, self.temperature = as_targets(targets), None, None, {}, None
+        self.targets, self.recipe, self.parts, self.head_args, self.temperature, self.card = as_targets(targets), None, None, {}, None, {}
     def from_vectors(self,
         v:torch.Tensor,     # (b, n_img) image vectors
         blend:torch.Tensor, # (b, 12) shares
@@ -317,6 +317,11 @@ def touch_probs(
     return probs
 
 # %% ../nbs/20_touch.ipynb #0000002d
+def _named(fit):
+    "A function by its name, with what it was given beforehand"
+    f = getattr(fit, 'func', fit)
+    return f"{getattr(f, '__qualname__', type(f).__name__)} {getattr(fit, 'keywords', {})}"
+
 def touch_folds(
     fabrics:Fabrics, # What to learn from
     vectors:np.ndarray, # (n, n_out) stored embeddings
@@ -327,10 +332,9 @@ def touch_folds(
 )->np.ndarray: # (n, targets, width) out-of-fold predictions
     "Predictions for every fabric from a model that saw neither it nor, unless `folds` say otherwise, its blend; `folder` and `seed` go to `fit_folds`, the rest to `touch_learner`"
     fold_args = {k: kwargs.pop(k) for k in ('folder', 'seed') if k in kwargs}
-    how = f"{getattr(fit, 'func', fit).__qualname__} {getattr(fit, 'keywords', {})}"
     data = hashlib.sha256(b''.join(np.ascontiguousarray(a, np.float32).tobytes() for a in (vectors, fabrics.blends, fabrics.counts()))).hexdigest()[:12]
     make = lambda fold: touch_learner(touch_dls(fabrics, fold, vectors), recipe, vectors.shape[1], keep_best=False, **kwargs)
-    return fit_folds(make, fit, folds or fabrics.folds(), tag=f'{recipe} {kwargs} {[t.name for t in fabrics.targets]} {how} data {data}', **fold_args).preds
+    return fit_folds(make, fit, folds or fabrics.folds(), tag=f'{recipe} {kwargs} {[t.name for t in fabrics.targets]} {_named(fit)} data {data}', **fold_args).preds
 
 # %% ../nbs/20_touch.ipynb #00000031
 def touch_refit(
@@ -342,10 +346,12 @@ def touch_refit(
     **kwargs
 )->TouchModel: # In evaluation mode
     "One model trained on all fabrics, to keep; `seed` is that of the training, the rest goes to `touch_learner`"
-    every = np.arange(len(fabrics))
-    with seeded(kwargs.pop('seed', 0)):
+    every, seed = np.arange(len(fabrics)), kwargs.pop('seed', 0)
+    with seeded(seed):
         learn = touch_learner(touch_dls(fabrics, (every, every), vectors), recipe, encoder, keep_best=False, **kwargs)
         with learn.no_bar(), learn.no_logging(): fit(learn)
+    seen = [np.asarray(a, np.float32) for a in (vectors, fabrics.blends, fabrics.counts())]
+    learn.model.card = dict(training=trained_on(seed, *seen, fabrics=len(fabrics), fit=_named(fit), settings={k: str(v) for k,v in kwargs.items()}))
     return learn.model.eval()
 
 # %% ../nbs/20_touch.ipynb #00000037
@@ -361,7 +367,7 @@ def save_touch(
     head_args = {k: v for k,v in model.head_args.items() if k != 'weights'}
     base = dict(kind='touch', recipe=model.recipe, parts=asdict(model.parts), head_args=head_args, fibres=list(FIBRES),
                 targets=[list(t) for t in model.targets], encoder=encoder_card(model.wake()), temperature=model.temperature)
-    return save_checkpoint(folder, model, base | card)
+    return save_checkpoint(folder, model, base | {k: v for k,v in model.card.items() if k == 'training'} | card)
 
 # %% ../nbs/20_touch.ipynb #00000038
 def _from_card(card):

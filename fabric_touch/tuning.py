@@ -15,7 +15,7 @@ import numpy as np, pandas as pd, torch
 from PIL import Image
 from .core import FabricError, default_device, need, paced, pick, seeded
 from .data import MAX_PIXELS, load_photo
-from .checkpoints import CheckpointError, read_card, save_checkpoint
+from .checkpoints import CheckpointError, read_card, save_checkpoint, trained_on
 from .embeds import picture_digest
 from .detectors import DETECTORS, Detector, caged, detector, found_boxes, is_tuned, ultralytics, yolo_net
 
@@ -447,9 +447,10 @@ def _training(job, source, bad):
     "What a card says about how a detector came about"
     held = [picture_digest(p.path) for p in job.valid] if len(job.valid) <= 10_000 else None   # a card has a megabyte
     libraries = {n: m.__version__ for n in ('ultralytics', 'transformers', 'supervision') if (m := sys.modules.get(n))}
-    how = dict(start=source, epochs=job.epochs, bs=job.bs, lr=job.lr, seed=job.seed, settings={k: str(v) for k,v in job.extra.items()})
-    seen = dict(photos=len(job.train), boxes=sum(len(p.ids) for p in job.train), held_out=len(job.valid), held_out_digests=held)
-    return how | seen | dict(left_out=len(bad), left_out_first=list(bad.values())[:100], libraries=libraries)
+    seen = [(picture_digest(p.path), p.boxes, p.ids) for p in job.train]
+    how = trained_on(job.seed, job.labels, seen, start=source, epochs=job.epochs, bs=job.bs, lr=job.lr, settings={k: str(v) for k,v in job.extra.items()})
+    count = dict(photos=len(job.train), boxes=sum(len(p.ids) for p in job.train), held_out=len(job.valid), held_out_digests=held)
+    return how | count | dict(left_out=len(bad), left_out_first=list(bad.values())[:100], libraries=libraries)
 
 # %% ../nbs/35_tuning.ipynb #0000003f
 def tune_detector(

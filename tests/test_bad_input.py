@@ -1,40 +1,26 @@
-"Bad input, as a table: what is given, and the words that the error must hold. Every error is ours, and nothing is left behind."
-import copy, json, math, os, pickle, shutil, struct, zlib
+"Bad input, as a table: what is given, and the words that the error must hold. Every error is ours, and nothing is left behind. Damaged and hostile files are offered to every reader in test_hostile.py."
+import copy, math, os
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from fabric_touch.blends import FIBRES, blend_vector
 from fabric_touch.checkpoints import read_card, read_weights, save_checkpoint
 from fabric_touch.core import TOUCHES, FabricError
-from fabric_touch.data import MAX_PIXELS, Number, Target, load_photo, read_fabrics, touch_dls
-from fabric_touch.encoders import image_encoder
-from fabric_touch.mixture import blend_encoder
+from fabric_touch.data import Number, Target, load_photo, read_fabrics, touch_dls
 from fabric_touch.touch import Recipe, load_touch, predict_touch, save_touch, touch_folds, touch_learner, touch_model
-
-def claims(w, h):
-    "A PNG that claims w x h pixels and holds none"
-    chunk = lambda kind, data: struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 8, 2, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b'')
-
-class Thief:
-    "A pickle that writes a file when it is opened"
-    def __init__(self, marker): self.marker = marker
-    def __reduce__(self): return os.system, (f"touch '{self.marker}'",)
 
 @pytest.fixture(scope='module')
 def given(tmp_path_factory):
     "A folder with good and bad files, and a good model"
     place = tmp_path_factory.mktemp('bad')
-    g = SimpleNamespace(place=place, marker=place/'STOLEN', photo=place/'cloth.jpg')
+    g = SimpleNamespace(place=place, photo=place/'cloth.jpg')
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (110, 130, 3), dtype=np.uint8)).save(g.photo)
     jpg = g.photo.read_bytes()
-    for name, data in dict(empty=b'', cut=jpg[:2000], head=jpg[:30], text=b'not a photo', noise=bytes(range(256))*20, html=b'<!DOCTYPE html><html>').items(): (place/f'{name}.jpg').write_bytes(data)
-    (place/'bomb.png').write_bytes(claims(50_000, 50_000)); (place/'half_bomb.png').write_bytes(claims(10_001, 10_000)); (place/'pickle.jpg').write_bytes(pickle.dumps(Thief(g.marker)))
-    for name, data in dict(empty=b'', blank=b'\n\n', binary=bytes(range(256))*50, zeros=bytes(1000), head=b'blend,softness\n', photo=jpg, latin='blend,softness\n100% algodón,3\n'.encode('latin-1'),
+    for name, data in dict(empty=b'', cut=jpg[:2000]).items(): (place/f'{name}.jpg').write_bytes(data)
+    for name, data in dict(empty=b'', head=b'blend,softness\n', latin='blend,softness\n100% algodón,3\n'.encode('latin-1'),
                            semi=b'blend;softness\n100% cotton;3\n', ragged=b'blend,softness\n100% cotton,3\na,b,c,d\n').items(): (place/f'{name}.csv').write_bytes(data)
     g.model = touch_model('mlb', 'swatch', pretrained=False).eval()
     g.saved = save_touch(g.model, place/'model')
@@ -44,11 +30,10 @@ def given(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def nothing_changes(given):
-    "Whatever a test did, the folder is as it was, and no pickle was opened"
+    "Whatever a test did, the folder is as it was"
     look = lambda: {str(p.relative_to(given.place)): p.stat().st_mtime_ns for p in given.place.rglob('*') if p.is_file()}
     before = look()
     yield
-    assert not given.marker.exists(), 'a pickle was run'
     assert look() == before
 
 def refused(fn, *words):
@@ -112,9 +97,9 @@ tables = {
     'a target twice': (lambda g: read_fabrics(table(), ['softness']*2), ['targets', 'softness']), 'two blends for one fabric': (lambda g: read_fabrics(table().assign(fabric='a'), 'softness'), ["'a'", 'different blends']),
     'one fabric': (lambda g: touch_dls(read_fabrics(table()[:1], 'softness'), vectors=np.zeros((1, 3))), ['1', 'folds', 'more fabrics']), 'one blend': (lambda g: read_fabrics(table().assign(blend='100% cotton'), 'softness').folds(2), ['1 different blends', '2 folds']),
     'unknown grouping': (lambda g: read_fabrics(table(), 'softness').folds(2, by='colour'), ['colour', 'blend, article, fabric']), 'missing file': (lambda g: read_fabrics(g.place/'lost.csv'), ['lost.csv', 'no such file']), 'a folder': (lambda g: read_fabrics(g.place/'folder'), ['folder']),
-    'empty csv': (lambda g: read_fabrics(g.place/'empty.csv'), ['empty.csv']), 'blank csv': (lambda g: read_fabrics(g.place/'blank.csv'), ['blank.csv']), 'binary csv': (lambda g: read_fabrics(g.place/'binary.csv'), ['binary.csv']), 'a photo as csv': (lambda g: read_fabrics(g.place/'photo.csv'), ['photo.csv']),
+    'empty csv': (lambda g: read_fabrics(g.place/'empty.csv'), ['empty.csv']), 
     'another encoding': (lambda g: read_fabrics(g.place/'latin.csv'), ['latin.csv', 'utf-8']), 'semicolons': (lambda g: read_fabrics(g.place/'semi.csv', 'softness'), ['blend;softness']), 'ragged csv': (lambda g: read_fabrics(g.place/'ragged.csv', 'softness'), ['ragged.csv', 'line 3']),
-    'only a header': (lambda g: read_fabrics(g.place/'head.csv', 'softness'), ['no rows']), 'zeros as csv': (lambda g: read_fabrics(g.place/'zeros.csv', 'softness'), []), 'no table at all': (lambda g: read_fabrics(None), ['None']), 'a column twice': (lambda g: read_fabrics(pd.concat([table(), table()[['softness']]], axis=1), 'softness'), ['softness']),
+    'only a header': (lambda g: read_fabrics(g.place/'head.csv', 'softness'), ['no rows']), 'no table at all': (lambda g: read_fabrics(None), ['None']), 'a column twice': (lambda g: read_fabrics(pd.concat([table(), table()[['softness']]], axis=1), 'softness'), ['softness']),
     'lost photo': (lambda g: read_fabrics(table().assign(image='lost.jpg'), 'softness', root=g.place), ['3 of 3 rows', 'lost.jpg', 'skip_bad']), 'nobody rated a number': (lambda g: touch_learner(touch_dls(read_fabrics(table().assign(gsm=np.nan), Number('gsm')), ([0, 1], [2]), np.zeros((3, 4))), 'mlb', 4), ['gsm'])}
 
 @pytest.mark.parametrize('name', tables)
@@ -124,8 +109,7 @@ def test_table(given, name):
 
 # ---- photos
 
-photos = {'empty.jpg': ['empty'], 'cut.jpg': ['cannot be read'], 'head.jpg': ['cannot be read'], 'text.jpg': ['cannot be read'], 'noise.jpg': ['cannot be read'], 'html.jpg': ['cannot be read'], 'pickle.jpg': ['cannot be read'],
-          'bomb.png': ['pixels'], 'half_bomb.png': ['10001 x 10000', f'{MAX_PIXELS:,}'], 'lost.jpg': ['no such file'], 'folder': ['no such file']}
+photos = {'empty.jpg': ['empty'], 'cut.jpg': ['cannot be read'], 'lost.jpg': ['no such file'], 'folder': ['no such file']}
 
 @pytest.mark.parametrize('name', photos)
 def test_photo(given, name):
@@ -185,33 +169,6 @@ def test_wrong_weights(given, tmp_path, name):
     change, words = wrong_weights[name]
     folder = save_checkpoint(tmp_path/'m', change(given.weights), card()(given))
     refused(lambda: load_touch(folder), folder.name, *words)
-
-files = {
-    'cut off': (lambda p, g: p.write_bytes(p.read_bytes()[:-1000]), ['damaged']), 'empty': (lambda p, g: p.write_bytes(b''), ['empty']), 'one bit': (lambda p, g: p.write_bytes(p.read_bytes()[:-50] + bytes([p.read_bytes()[-50] ^ 1]) + p.read_bytes()[-49:]), ['not the file that was saved']),
-    'other weights': (lambda p, g: save_file({k: v + 1 if v.is_floating_point() else v for k,v in g.weights.items()}, p), ['not the file that was saved']), 'a photo': (lambda p, g: p.write_bytes(g.photo.read_bytes()), ['picture']),
-    'a pickle': (lambda p, g: p.write_bytes(pickle.dumps(Thief(g.marker))), ['pickle', 'not opened']), 'a torch file': (lambda p, g: torch.save(dict(w=Thief(g.marker)), p), ['pickle', 'not opened']), 'gone': (lambda p, g: p.unlink(), ['holds no'])}
-
-@pytest.mark.parametrize('name', files)
-def test_damaged_weights(given, tmp_path, name):
-    change, words = files[name]
-    folder = Path(shutil.copytree(given.saved, tmp_path/'m'))
-    change(folder/'model.safetensors', given)
-    before = sorted((p.name, p.stat().st_size) for p in folder.iterdir())
-    refused(lambda: load_touch(folder), 'model.safetensors', *words)
-    refused(lambda: predict_touch(given.photo, '100% cotton', folder), 'model.safetensors')
-    assert before == sorted((p.name, p.stat().st_size) for p in folder.iterdir()) and os.listdir(tmp_path) == ['m']
-
-def test_a_pickle_as_an_encoders_weights(given, tmp_path):
-    for name, dump in dict(a=lambda p: p.write_bytes(pickle.dumps(Thief(given.marker))), b=lambda p: torch.save(Thief(given.marker), p), c=lambda p: torch.save(dict(w=Thief(given.marker)), p, _use_new_zipfile_serialization=False)).items():
-        dump(tmp_path/f'{name}.pth')
-        refused(lambda: image_encoder('swatch', pretrained=tmp_path/f'{name}.pth'), f'{name}.pth')
-        refused(lambda: blend_encoder('simple_gelu_ae', pretrained=tmp_path/f'{name}.pth'), f'{name}.pth')
-
-def test_a_card_that_was_edited(given, tmp_path):
-    folder = Path(shutil.copytree(given.saved, tmp_path/'m'))
-    text = json.loads((folder/'card.json').read_text()); text['targets'] = turned(text['targets'])
-    (folder/'card.json').write_text(json.dumps(text, indent=1))
-    refused(lambda: load_touch(folder), 'card.json', 'changed')
 
 names = {
     'recipe': (lambda g: touch_model('constantinopolis', 8), ['constantinopolis', 'venezia', 'kostantiniyye']), 'encoder': (lambda g: touch_model('mlb', 'swotch'), ['swotch', 'swatch']), 'loss': (lambda g: touch_learner(dls(), 'mlb', 4, loss='hinge'), ['hinge', 'soft_ce']),

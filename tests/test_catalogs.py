@@ -1,11 +1,9 @@
-"Many pages: killed and gone on with gives equal bytes, nothing of anybody is overwritten, tables of every kind, damaged folders, full disks, other models."
+"Many pages: gone on with gives equal bytes (killed: test_unplugged), nothing of anybody is overwritten, tables of every kind, damaged folders, full disks, other models."
 import decimal
 import errno
 import json
 import math
 import os
-import random
-import signal
 import time
 
 import numpy as np
@@ -54,35 +52,6 @@ def shop(tmp_path_factory, pages, models):
 
 
 # ---- stops -----------------------------------------------------------------------------------------------------------------------------
-def run_and_kill(pages, out, wait):
-    "A run in a process of its own, killed after so many seconds"
-    pid = os.fork()
-    if not pid:
-        try:
-            one = catalogs.describe_rows
-            catalogs.describe_rows = lambda *args: time.sleep(.002) or one(*args)
-            describe_products(pages, out, progress=False)
-        finally: os._exit(0)
-    time.sleep(wait)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-
-def killed(tmp_path, seeds):
-    "Runs that are killed at seeded moments, again and again, and gone on with: each as one that was not"
-    pages = read_pages(frame(id=[f'p{k}' for k in range(60)], title=['면 스커트']*60, label=['cotton 95 elastane 5', 'linen 120', None]*20))
-    describe_products(pages, tmp_path/'whole')
-    for seed in seeds:
-        out, wait = tmp_path/str(seed), random.Random(seed).uniform(.02, .2)
-        for longer in (1, 2, 4): run_and_kill(pages, out, longer*wait)
-        describe_products(pages, out)
-        assert bytes_of(out) == bytes_of(tmp_path/'whole')
-        assert sorted(os.listdir(out)) == ['about.json', 'lock', 'products.csv', 'products.jsonl']                  # nothing half written is left
-
-def test_killed_and_gone_on_with(tmp_path, one_thread): killed(tmp_path, range(2))
-
-@pytest.mark.stress
-def test_killed_and_gone_on_with_at_twenty_moments(tmp_path, one_thread): killed(tmp_path, range(2, 22))
-
 @pytest.mark.parametrize('cut', [0, 1, 100, -1, None])
 def test_a_torn_line_is_described_again(tmp_path, shop, pages, models, cut):
     "A kill may leave any part of the sixth line; nothing before it is done again"

@@ -256,63 +256,27 @@ def test_runs_are_equal(folder, quick, tuned, tmp_path, monkeypatch):
         for a, b in zip(states(tmp_path/f'out{n}').values(), states(tuned.checkpoint.parent).values()): assert same(a, b)
         for f in ('history.csv', 'validation.csv'): assert (tmp_path/f'out{n}'/f).read_bytes() == (tuned.checkpoint.parent/f).read_bytes()
 
-# ---- stopped and gone on with
+# ---- stopped and gone on with; at any moment: test_unplugged
 
-def killed(f, after=None, at=None):
-    "Run f in a child that is killed after so many seconds, or at the n-th time that something is put in place; whether it was"
+def killed(f, at):
+    "Run f in a child that is killed at the n-th time that something is put in place; whether it was"
     pid = os.fork()
     if not pid:
         try:
-            if at is not None:
-                count = iter(range(at, -1, -1))
-                def deadly(call):
-                    def inner(*args, **kwargs):
-                        if not next(count, 1): os.kill(os.getpid(), signal.SIGKILL)
-                        return call(*args, **kwargs)
-                    return inner
-                os.replace, os.fsync = deadly(os.replace), deadly(os.fsync)
+            count = iter(range(at, -1, -1))
+            def deadly(call):
+                def inner(*args, **kwargs):
+                    if not next(count, 1): os.kill(os.getpid(), signal.SIGKILL)
+                    return call(*args, **kwargs)
+                return inner
+            os.replace, os.fsync = deadly(os.replace), deadly(os.fsync)
             sys.stdout = sys.stderr = open(os.devnull, 'w')
             f()
             os._exit(0)
         except BaseException: os._exit(1)
-    if after is not None:
-        time.sleep(after)
-        os.kill(pid, signal.SIGKILL)
     status = os.waitpid(pid, 0)[1]
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, status
     return os.WIFSIGNALED(status)
-
-def goes_on(folder, tuned, quick, out, **how):
-    train_it = partial(train, folder, output_dir=str(out), fine_tune=True, ft_epochs=2, **quick)
-    was = killed(train_it, **how)
-    train_it(resume=True)
-    for a, b in zip(states(out).values(), states(tuned.checkpoint.parent).values()): assert same(a, b), how
-    for f in ('history.csv', 'validation.csv', 'left_out.csv'): assert (out/f).read_bytes() == (tuned.checkpoint.parent/f).read_bytes(), how
-    cards = [read_card(o/'checkpoint_mobilenet_best') for o in (out, tuned.checkpoint.parent)]
-    assert cards[0]['scores'] == cards[1]['scores'] and not [p for p in listing(out) if p.startswith(('.checkpoint', '.training'))], listing(out)
-    return was
-
-@posix
-@pytest.mark.parametrize('at', [9, 21])        # while the state is written: of the head, of fine-tuning
-def test_killed_and_gone_on(folder, tuned, quick, tmp_path, at): assert goes_on(folder, tuned, quick, tmp_path/'out', at=at)
-
-@posix
-@pytest.mark.parametrize('at', [3, *(pytest.param(i, marks=pytest.mark.stress) for i in range(1, 13))])
-def test_killed_while_photos_are_encoded(folder, done, quick, tmp_path, at):
-    go = partial(train, folder, output_dir=str(tmp_path/'out'), **quick | dict(store=str(tmp_path/'vectors')))
-    assert killed(go, at=at)
-    go(resume=True)
-    for a, b in zip(states(tmp_path/'out').values(), states(done.checkpoint.parent).values()): assert same(a, b)
-
-@posix
-@pytest.mark.stress
-@pytest.mark.parametrize('at', range(0, 60, 2))
-def test_killed_at_any_write(folder, tuned, quick, tmp_path, at): goes_on(folder, tuned, quick, tmp_path/'out', at=at)
-
-@posix
-@pytest.mark.stress
-@pytest.mark.parametrize('seed', range(20))
-def test_killed_at_any_time(folder, tuned, quick, tmp_path, seed): goes_on(folder, tuned, quick, tmp_path/'out', after=random.Random(seed).uniform(.05, 5))
 
 @posix
 @pytest.mark.stress
@@ -488,15 +452,6 @@ def test_sorting_into_its_own_folder(mixed, done):
         sort_images(mixed, out, done.checkpoint)
         assert tree(mixed) == once
         if out != mixed: shutil.rmtree(out)
-
-@posix
-@pytest.mark.parametrize('at', [2, 7])
-def test_sorting_killed(mixed, done, tmp_path, at):
-    good = sorted(v for k, v in tree(mixed).items() if not k.endswith(('.txt', 'cut.jpg', 'empty.png')))
-    killed(partial(sort_images, mixed, tmp_path/'out', done.checkpoint), at=at)
-    assert all(v in good for k, v in tree(tmp_path/'out').items() if '.tmp' not in k)
-    sort_images(mixed, tmp_path/'out', done.checkpoint)
-    assert sorted(tree(tmp_path/'out').values()) == good and len(rows(tmp_path/'out')) == len(tree(mixed))
 
 @posix
 @pytest.mark.skipif(hasattr(os, 'geteuid') and os.geteuid() == 0, reason='the superuser may write everywhere')

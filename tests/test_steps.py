@@ -1,5 +1,5 @@
 "Steps: rates as transformers', gradients as of one large batch, runs that go on to the last bit wherever they were stopped."
-import os, random, shutil, signal, time, traceback
+import os, random, shutil, signal, time
 from dataclasses import replace
 
 import numpy as np, pandas as pd, pytest, torch
@@ -7,7 +7,7 @@ from torch import nn
 from fastai.basics import Callback, Learner
 from fastai.callback.all import MixedPrecision
 from fabric_touch.checkpoints import CheckpointError, load_checkpoint, read_card
-from fabric_touch.core import FabricError, mend_folder, seeded
+from fabric_touch.core import FabricError, seeded
 from fabric_touch.steps import OPTIMIZERS, RATES, Run, StepDL, _precision, fit_steps, rates, step_dls
 from fabric_touch.train import KeepBest, eval_frozen, freeze
 
@@ -328,37 +328,3 @@ def test_a_second_interrupt_does_not_wait(tmp_path):
     run = RUNS['steps']
     with pytest.raises(KeyboardInterrupt): quiet(learner(run), run, tmp_path/'r', cbs=Twice())
     assert read_card(tmp_path/'r'/'state')['state']['done'] == 3                        # the row of the first epoch's end
-
-# ---- killed
-
-class Slow(Callback):
-    def after_batch(self): time.sleep(.004)
-
-def child(where):
-    "A process that trains, or goes on; its number"
-    if pid := os.fork(): return pid
-    try:
-        learn = learner(RUNS['steps'])
-        quiet(learn, RUNS['steps'], where, resume=True, cbs=Slow())
-        where.with_suffix('.txt').write_text(f'{state(learn).sum().item()!r}')
-        os._exit(0)
-    except BaseException: traceback.print_exc()
-    finally: os._exit(1)
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason='with a GPU a process that has computed gradients cannot be forked')
-@pytest.mark.filterwarnings('ignore:.*fork')
-@pytest.mark.parametrize('kills, seed', [(2, 0), pytest.param(20, 1, marks=pytest.mark.stress)])
-def test_killed_at_any_moment(tmp_path, whole, kills, seed):
-    start, dice = time.time(), random.Random(seed)
-    assert os.waitpid(child(tmp_path/'whole'), 0)[1] == 0
-    took, done = time.time() - start, []
-    for _ in range(kills):
-        pid = child(tmp_path/'killed')
-        time.sleep(dice.uniform(.2, 1)*took)
-        os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
-        if mend_folder(tmp_path/'killed'/'state').exists(): done.append(read_card(tmp_path/'killed'/'state')['state']['done'])
-    assert done == sorted(done)                                  # what a state says is never lost again
-    assert os.waitpid(child(tmp_path/'killed'), 0)[1] == 0
-    assert (tmp_path/'killed.txt').read_text() == (tmp_path/'whole.txt').read_text() == repr(state(whole['steps'][1]).sum().item())
-    for name in ('history.csv', 'best/model.safetensors'): assert (tmp_path/'killed'/name).read_bytes() == (whole['steps'][0]/name).read_bytes()
-    assert sorted(p.name for p in (tmp_path/'killed').iterdir()) == sorted(p.name for p in whole['steps'][0].iterdir())

@@ -1,5 +1,5 @@
-"Training that was killed goes on with the same result; best weights come back exactly."
-import os, random, shutil, signal, subprocess, sys, time
+"Training that was stopped goes on with the same result (killed: test_unplugged); best weights come back exactly."
+import os, random, shutil
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -154,75 +154,6 @@ def test_thawed_on_the_way(tmp_path):
     whole = fitted(Thaw(), how='plain')
     for epoch in (1, 3): stopped(tmp_path/'s', Thaw(), stop=Stop(epoch), how='plain', seed=epoch-1 and 9)
     same(fitted(KeepState(tmp_path/'s'), Thaw(), seed=8, how='plain'), whole)
-
-# ---- the plug pulled
-
-job = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
-import numpy as np, torch, test_train as t
-from fabric_touch import core, checkpoints
-folder, out, stop_at = sys.argv[1:4]
-if int(stop_at):                     # die in the midst of writing a state: before, between and after the two moves
-    count, real = [0], os.replace
-    def replace(a, b):
-        count[0] += 1
-        if count[0] == int(stop_at): os.kill(os.getpid(), signal.SIGKILL)
-        real(a, b)
-    core.os.replace = replace
-class Tell(t.Callback):
-    order = 99
-    def after_batch(self):
-        if self.training: print(self.epoch, self.iter, flush=True)
-l = t.fitted(t.KeepState(folder, tag='job'), Tell(), n=8, patience=5, seed=int(sys.argv[4]))
-t.save_checkpoint(out, l.model, dict(history=[[float(v) for v in r] for r in l.recorder.values], best=l.keep_best.best))
-"""
-
-def start(folder, out, stop_at=0, seed=0):
-    code = job.format(tests=str(Path(__file__).parent))
-    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, str(folder), str(out), str(stop_at), str(seed)], stdout=subprocess.PIPE, text=True, env=env)
-
-def finish(folder, out, seed=0):
-    p = start(folder, out, seed=seed)
-    said = p.communicate(timeout=120)[0].split('\n')[:-1]
-    assert p.returncode == 0
-    return (out/WEIGHTS).read_bytes(), {k: v for k, v in read_card(out).items() if k in ('history', 'best')}, said
-
-@pytest.fixture(scope='module')
-def uninterrupted(tmp_path_factory):
-    home = tmp_path_factory.mktemp('whole')
-    return finish(home/'state', home/'out')
-
-def seed_after(folder): return 17 if folder.exists() else 0
-
-def kill_at(tmp_path, whole, dice, n=3):
-    folder, lines = tmp_path/'state', len(whole[2])
-    for k in sorted(dice.sample(range(1, lines-1), n)):
-        p = start(folder, tmp_path/'out', seed=seed_after(folder))
-        for line in p.stdout:
-            if whole[2].index(line.strip()) >= k: break
-        time.sleep(dice.uniform(0, .02))
-        p.kill(); p.stdout.close(); p.wait()
-    weights, card, said = finish(folder, tmp_path/'out', seed_after(folder))
-    assert weights == whole[0] and card == whole[1] and len(said) < lines
-
-@pytest.mark.once
-def test_killed_at_any_moment(tmp_path, uninterrupted): kill_at(tmp_path, uninterrupted, random.Random(1), 2)
-
-@pytest.mark.stress
-def test_killed_at_twenty_moments(tmp_path, uninterrupted):
-    for i in range(5): kill_at(tmp_path/str(i), uninterrupted, random.Random(10+i), 4)
-
-@pytest.mark.parametrize('stop_at', [2, *(pytest.param(k, marks=pytest.mark.stress) for k in (1, 3))])       # the first state has one move; each later one has two
-@pytest.mark.once
-def test_killed_within_a_write(tmp_path, uninterrupted, stop_at):
-    p = start(tmp_path/'state', tmp_path/'out', stop_at)
-    p.communicate(timeout=120)
-    assert p.returncode == -signal.SIGKILL
-    again = finish(tmp_path/'state', tmp_path/'out', 17 if stop_at > 1 else 0)
-    assert again[:2] == uninterrupted[:2]
-    assert len(again[2]) == len(uninterrupted[2]) - 5*(stop_at > 1)
 
 # ---- what is in it, and what is refused
 
