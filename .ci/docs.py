@@ -6,7 +6,7 @@
 Says every fault it finds and exits 1 if there is one:
 - a saved notebook with an error output, a cell option that is no YAML, never executed, above 400 kB, with a figure that has no `#| fig-alt:` or `alt`, or with an absolute
   path of somebody's machine in an output;
-- a relative link, a picture or a section (`x.ipynb#the-weave`) that leads nowhere, in a notebook, in a table that it prints, or in README, CONTRIBUTING and CHANGELOG;
+- a relative link, a picture or a section (`x.ipynb#the-weave`) that leads nowhere, in a notebook, in a table that it prints, or in README, CONTRIBUTING, CHANGELOG and SECURITY;
 - a first cell that says more than title and summary, of which nbdev makes the page's head and drops the rest;
 - two notebooks that make one page: nbdev leaves numbers out, so 34_cloth and 55_cloth are both cloth.html, and one would be lost;
 - a notebook that the sidebar of _quarto.yml does not list, an entry there without a notebook, or a file that it names and that is not there;
@@ -21,7 +21,7 @@ import readme
 
 ROOT = readme.ROOT
 NBS = ROOT/'nbs'
-PAGES = ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')
+PAGES = ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md')
 MAX_BYTES = 400_000
 BARE = re.compile(r'<(?:matplotlib|Axes|Figure|function|built-in)\b|<[\w.]+ (?:object )?at 0x')
 HOME_PATH = re.compile(r'(?<![\w.:/~-])(?:file://)?(?:/(?:work|tmp|root|home|Users|mnt|opt|var|workspace|content)/[\w.-]|[A-Z]:\\+Users\\)')

@@ -11,10 +11,10 @@ __all__ = ['Multimodal', 'build_multimodal', 'hide_cells', 'ItemSet', 'collate',
 import hashlib, os, re
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
 from math import isqrt
 from pathlib import Path
-import numpy as np, pandas as pd, torch
-import torch.nn.functional as F
+import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torchvision.ops import box_iou
 from fastai.basics import *
 from .core import FabricError, cache_dir, default_device, pick, seeded, whole_file
@@ -26,7 +26,7 @@ from .tasks import PROMPTS, TASKS, WHERE, hidden_codes
 from .texts import caption_scores, exact_match, plot_captions, unigram_perplexity
 from .plots import save_figure
 from .options import MultimodalConfig
-from .checkpoints import CheckpointError, file_sha256, load_weights, read_card, read_weights, save_checkpoint
+from .checkpoints import CheckpointError, file_sha256, load_weights, read_card, read_weights, save_checkpoint, trained_on
 from .embeds import EmbeddingStore
 from .steps import OPTIMIZERS, Run, fit_steps, step_dls, _claim
 from .processes import launched, main_process, several, wait_for_all
@@ -434,7 +434,8 @@ def _card(m, data=None):
     "What a model is: settings, tokens, labels, and the data it was trained on"
     settings = {k: v for k,v in asdict(m.config).items() if k not in _FREE}
     labels = {k: list(v) for k,v in m.labels.items()}
-    return dict(kind='multimodal', config=settings, tokens=m.tokens.digest, labels=labels, data=data or m.card.get('data', {}))
+    known = dict(data=data) if data else dict(data={}) | {k: v for k,v in m.card.items() if k in ('data', 'training')}
+    return dict(kind='multimodal', config=settings, tokens=m.tokens.digest, labels=labels) | known
 
 def _frozen_weights(m):
     "Name to tensor of what does not learn"
@@ -619,11 +620,18 @@ def _write_results(m, folder, scores, shown):
     if shown: save_figure(plot_captions(*shown), folder/'captions.png')
 
 # %% ../nbs/34_multimodal.ipynb #00000059
-def _facts(table, root):
-    "A table in a line, with a digest of its names, texts, boxes and sizes of files"
+def _rows(table, root):
+    "The names, texts, boxes and sizes of files of a table, as text"
     d = table.items[[c for c in ('image', 'text', 'label', 'x0', 'y0', 'x1', 'y1') if c in table.items]]
     d = d.assign(image=[os.path.relpath(p, root) for p in d.image], size=[os.path.getsize(p) if os.path.exists(p) else -1 for p in d.image])
-    return f'{table}; {hashlib.sha256(d.to_csv(index=False).encode()).hexdigest()[:12]}'
+    return d.to_csv(index=False)
+
+def _facts(table, root): return f'{table}; {hashlib.sha256(_rows(table, root).encode()).hexdigest()[:12]}'       # in a line
+
+def _training(config, train):
+    "What a model was trained on, for its card"
+    return trained_on(config.seed, *[_rows(t, config.root_dir) for t in train], rows=sum(len(t.items) for t in train), processes=launched()[1], transformers=version('transformers'))
+
 
 def _keep_experiment(m, folder, card):
     "Write what checkpoints need beside them, before the first of them; or refuse to go on with another experiment"
@@ -649,7 +657,7 @@ def train_multimodal(
     learn = multimodal_learner(m, multimodal_dls(m, train, valid))
     with several(learn, find_unused_parameters=config.sees != 'both'), learn.no_bar():
         _keep_experiment(m, folder, card)
-        fit_steps(learn, run, folder, config.resume, card | (_frozen_there(folder) if main_process() else {}))
+        fit_steps(learn, run, folder, config.resume, card | dict(training=_training(config, train)) | (_frozen_there(folder) if main_process() else {}))
     m.card = read_card(folder/'best')
     load_weights(m.model, read_weights(folder/'best', m.card))
     if main_process(): _write_results(m, folder, *_scored(m, list(tables), train, test))

@@ -22,7 +22,7 @@ from fastai.callback.all import *
 from fastai.callback.fp16 import AMPMode
 from .core import FabricError, mend_folder, pick, seeded, whole_file
 from .checkpoints import CheckpointError, load_weights, read_card, read_weights, save_checkpoint
-from .train import KeepState, changing, _pack, _random_states, _set_random_states, _unpack
+from .train import KeepState, changing, _check_together, _pack, _random_states, _set_random_states, _unpack
 
 # %% ../nbs/08a_steps.ipynb #00000008
 def _none(opt, n): return lr_scheduler.ConstantLR(opt, factor=1., total_iters=0)
@@ -264,9 +264,9 @@ class KeepSteps(KeepState):
         self.folder, self.plan, self.resume, self.card, self.say = folder and Path(folder)/'state', plan, resume, card or {}, say
         self.history, self.best, self.sums, self.place, self.halt, self.within = [], float('inf'), 0, (0, 0), False, False
     def before_fit(self):
-        if _world() > 1 and not isinstance(self.model, DistributedDataParallel): raise FabricError("there are several processes; fit within `several(learn)` of fabric_touch.processes")
         self.fresh, self.found, self.moving, self.skipped, self.stepped, self.told = True, None, set(), False, False, None
     def before_train(self):
+        _check_together(self.model)
         if self.fresh: self.fresh, self.found = False, self._read() if self.resume and self.folder else None
         self.moving |= {*changing(get_model(self.model))}
         epoch, start = self.found['place'] if self.found else (self.epoch, 0)
@@ -416,7 +416,7 @@ def _state(self:KeepSteps):
                   smooth=[rec.smooth_loss.count, rec.smooth_loss.val], train_iter=self.train_iter)
     return dict(done=self.step_rates.done, place=self.place, best=self.best, sums=[] if isinstance(self.sums, int) else self.sums.tolist(),
         rows=_bits([r.values() for r in self.history]), model={k: v for k,v in weights.items() if k in self.moving}, opt=self.opt.state_dict(),
-        grads={n: 0 for n,p in self.model.named_parameters() if p.grad is not None}, recorder=record,    # gradients are zero at the end of a step
+        grads={n: 0 for n,p in get_model(self.model).named_parameters() if p.grad is not None}, recorder=record,    # gradients are zero at the end of a step
         callbacks={cb.name: cb.state_dict() for cb in cbs if hasattr(type(cb), 'state_dict')}, counts={cb.name: cb.count for cb in cbs if 'count' in vars(cb)})
 
 @patch

@@ -12,10 +12,12 @@ __all__ = ['LEVEL_LOSSES', 'OutOfFold', 'soft_cross_entropy', 'ranked_probabilit
 import hashlib, json, os, random, time, warnings
 from collections import namedtuple
 from collections.abc import Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from zipfile import BadZipFile
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from fastai.basics import *
 from fastai.callback.all import *
 from safetensors.torch import save_model
@@ -57,6 +59,7 @@ class TouchLoss(nn.Module):
         return torch.stack(rated).mean() if rated else pred.sum()*(0 if pred.requires_grad else float('nan'))
     def activation(self, pred): return activate(pred, self.targets)
     def decodes(self, pred): return pred
+    def batch_dim(self, pred): return int(pred.ndim == 4)                             # where the rows are counted
 
 # %% ../nbs/08_train.ipynb #0000000b
 def activate(
@@ -114,6 +117,21 @@ def changing(
     return {k: v.detach() for k,v in model.state_dict().items() if k not in still}
 
 # %% ../nbs/08_train.ipynb #00000019
+def _writes(): return rank_distrib() == 0
+
+def _check_together(model):
+    "Refuse a fit beside other processes"
+    n = num_distrib()
+    if n > 1 and not isinstance(model, DistributedDataParallel): raise FabricError(f"there are {n} processes; fit within `several(learn)` of fabric_touch.processes")
+
+@contextmanager
+def _by_itself():
+    "Hide the other processes, of which torchrun has told the environment"
+    told = {k: os.environ.pop(k) for k in ('RANK', 'WORLD_SIZE') if k in os.environ}
+    try: yield
+    finally: os.environ.update(told)
+
+# %% ../nbs/08_train.ipynb #0000001c
 class KeepBest(Callback):
     "Keep the best weights, in memory and in a safetensors file if given, and load them when training ends; stop when nothing improves"
     order = 60   # after the recorder
@@ -121,9 +139,10 @@ class KeepBest(Callback):
     def before_fit(self): self.fresh, self.fitted = True, False
     def before_train(self):
         if self.fresh:
+            _check_together(self.model)
             self.rows, self.state, self.best, self.best_epoch, self.names = [], None, float('inf'), 0, list(self.recorder.metric_names[1:-1])
             self.fresh, self.finite = False, False
-        moving = changing(self.model)
+        moving = changing(get_model(self.model))
         self.moving = list(moving)
         if self.state: self.state = {k: v.clone() for k,v in moving.items() if k not in self.state} | self.state   # thawed since: as in the best epoch
     def after_train(self): self.fitted = not hasattr(self, 'lr_finder')
@@ -136,39 +155,40 @@ class KeepBest(Callback):
         if value < self.best: self._keep(value)
         if self.patience and self.epoch-self.best_epoch >= self.patience: raise CancelFitException
 
-# %% ../nbs/08_train.ipynb #0000001b
+# %% ../nbs/08_train.ipynb #0000001e
 @patch
 def _keep(self:KeepBest, value):
-    self.best, self.best_epoch = value, self.epoch
-    state = self.model.state_dict()
+    self.best, self.best_epoch, model = value, self.epoch, get_model(self.model)
+    state = model.state_dict()
     self.state = {k: state[k].detach().clone() for k in self.moving}
-    if self.path:
-        with whole_file(self.path) as tmp: save_model(self.model, str(tmp))
+    if self.path and _writes():
+        with whole_file(self.path) as tmp: save_model(model, str(tmp))
 
 @patch
 def after_fit(self:KeepBest):
     if self.rows and not self.fresh and not self.finite:
         raise FabricError("the training loss was not a number in any epoch; use a lower learning rate, or look for NaN in the data")
-    if self.restore and self.state: self.model.load_state_dict(self.state, strict=False)
+    if self.restore and self.state: get_model(self.model).load_state_dict(self.state, strict=False)
     self.state = None
 
+# %% ../nbs/08_train.ipynb #0000001f
 @patch
 def state_dict(self:KeepBest): return {k: getattr(self, k) for k in ('rows', 'state', 'best', 'best_epoch', 'names', 'finite')}
 
 @patch
 def load_state_dict(self:KeepBest, state):
-    own = self.model.state_dict()
+    own = get_model(self.model).state_dict()
     if any(v.shape != own[k].shape for k,v in (state['state'] or {}).items()): raise ValueError("the best weights have other shapes than the model's")
     for k in self.state_dict(): setattr(self, k, state[k])
 
-# %% ../nbs/08_train.ipynb #0000001c
+# %% ../nbs/08_train.ipynb #00000020
 def trained(
     model:nn.Module, # Any model
 )->list: # One group of parameters
     "The parameters that need gradients, as fastai's splitter"
     return [[p for p in model.parameters() if p.requires_grad]]
 
-# %% ../nbs/08_train.ipynb #0000001d
+# %% ../nbs/08_train.ipynb #00000021
 @delegates(Learner.__init__)
 def fit_learner(
     dls, # DataLoaders
@@ -188,7 +208,7 @@ def fit_learner(
     learn._xtra = []          # a Learner passes its model's attributes on as its own, and warns when a callback uses one of their names
     return learn
 
-# %% ../nbs/08_train.ipynb #00000026
+# %% ../nbs/08_train.ipynb #0000002a
 def fit_cosine(
     learn:Learner, # Any
     n_epoch:int, # Epochs, warm-up and all
@@ -202,14 +222,14 @@ def fit_cosine(
     sched = ParamScheduler(dict(lr=combine_scheds([share, 1-share], [SchedLin(lr/100, lr), SchedCos(lr, 0)])))
     learn.fit(n_epoch, cbs=[sched, *L(cbs)])
 
-# %% ../nbs/08_train.ipynb #00000029
+# %% ../nbs/08_train.ipynb #0000002d
 def history(
     learn:Learner, # After fitting
 )->pd.DataFrame: # epoch, train_loss, valid_loss and the metrics, a row for each epoch
     "The recorded losses and metrics of the last fit"
     return pd.DataFrame(learn.keep_best.rows, columns=learn.keep_best.names).rename_axis('epoch').reset_index()
 
-# %% ../nbs/08_train.ipynb #0000002c
+# %% ../nbs/08_train.ipynb #00000030
 def _pack(x, tensors, name):
     "Nested values as JSON has them; tensors are put aside under the way that leads to them"
     if isinstance(x, Mapping): return {k: _pack(v, tensors, f'{name}.{k}') for k,v in x.items()}
@@ -225,7 +245,7 @@ def _unpack(x, tensors, name):
     if list(x) == ['$']: return tensors[name] if x['$'] == 'tensor' else float(x['$'])
     return {k: _unpack(v, tensors, f'{name}.{k}') for k,v in x.items()}
 
-# %% ../nbs/08_train.ipynb #0000002f
+# %% ../nbs/08_train.ipynb #00000033
 def _dice(dls): return [random, *(dl.rng for dl in dls.loaders if hasattr(dl, 'rng'))]     # Python's and those of the DataLoaders
 
 def _random_states(dls):
@@ -238,7 +258,7 @@ def _set_random_states(dls, states):
     np.random.set_state(tuple(states['numpy'])); torch.set_rng_state(states['torch'])
     for i,s in zip(range(torch.cuda.device_count()), states['gpus']): torch.cuda.set_rng_state(s, i)
 
-# %% ../nbs/08_train.ipynb #00000031
+# %% ../nbs/08_train.ipynb #00000035
 class KeepState(Callback):
     "Write the state of training to a folder after each epoch, and go on from it with the result of a run that was never stopped"
     order = 70   # after KeepBest
@@ -249,7 +269,7 @@ class KeepState(Callback):
     def before_train(self):
         if hasattr(self.learn, 'lr_finder'): return
         if self.fresh: self.fresh, self.found = False, self._read()
-        self.moving |= {*changing(self.model)}
+        self.moving |= {*changing(get_model(self.model))}
         self.skipped = bool(self.found) and self.epoch < self.found['done']
         if not self.skipped: return
         self.recorder.log += L(self.found['recorder']['values'][self.epoch])
@@ -263,7 +283,7 @@ class KeepState(Callback):
     def after_cancel_fit(self):
         if self.due and len(self.recorder.values) > self.epoch: self._write(stopped=True)      # after an epoch, not within one
 
-# %% ../nbs/08_train.ipynb #00000033
+# %% ../nbs/08_train.ipynb #00000037
 @patch
 def _run(self:KeepState): return dict(n_epoch=self.n_epoch, n_batches=len(self.dls.train), metrics=list(self.recorder.metric_names), tag=self.tag)
 
@@ -277,11 +297,13 @@ def _told(self:KeepState):
 @patch
 def _left(self:KeepState):
     "Gradients left over by accumulation; 0: there, and all zero"
-    return {n: p.grad if p.grad.any() else 0 for n,p in self.model.named_parameters() if p.grad is not None}
+    return {n: p.grad if p.grad.any() else 0 for n,p in get_model(self.model).named_parameters() if p.grad is not None}
 
+# %% ../nbs/08_train.ipynb #00000038
 @patch
 def _write(self:KeepState, stopped=False):
-    weights, cbs, scaler, tensors = self.model.state_dict(), self.learn.cbs, getattr(self.learn, 'scaler', None), {}
+    if not _writes(): return
+    weights, cbs, scaler, tensors = get_model(self.model).state_dict(), self.learn.cbs, getattr(self.learn, 'scaler', None), {}
     state = dict(done=self.epoch+1, stopped=stopped, model={k: v for k,v in weights.items() if k in self.moving},
         opt=self.opt.state_dict(), random=_random_states(self.dls), recorder=self._told(), grads=self._left(),
         callbacks={cb.name: cb.state_dict() for cb in cbs if hasattr(type(cb), 'state_dict')},
@@ -290,7 +312,7 @@ def _write(self:KeepState, stopped=False):
     if bad := _not_finite(tensors): warnings.warn(f"{self.folder}: the state after epoch {self.epoch} was not written: {bad}")
     else: save_checkpoint(self.folder, tensors, dict(kind='training', run=self._run(), state=packed))
 
-# %% ../nbs/08_train.ipynb #00000035
+# %% ../nbs/08_train.ipynb #0000003a
 @patch
 def _refuse(self:KeepState, why, error=None):
     raise CheckpointError(f"{self.folder}: {why}; for another run give another folder, or delete this one, and training starts from the beginning") from error
@@ -311,13 +333,13 @@ def _read(self:KeepState):
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of training ({type(e).__name__}: {e})", e)
 
-# %% ../nbs/08_train.ipynb #00000037
+# %% ../nbs/08_train.ipynb #0000003c
 @patch
 def _restore(self:KeepState):
     s = self.found
     try:
         if {*s['model']} != self.moving: raise CheckpointError(f"other weights train than in this run: {', '.join(sorted({*s['model']} ^ self.moving)[:8])}")
-        load_weights(self.model, s['model'], strict=False)
+        load_weights(get_model(self.model), s['model'], strict=False)
         self._restore_steps(s)
         rec, rest = self.recorder, s['recorder']
         rec.iters, rec.lrs, rec.losses, self.learn.train_iter = rest['iters'], rest['lrs'].tolist(), list(rest['losses']), rest['train_iter']
@@ -331,7 +353,7 @@ def _restore(self:KeepState):
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of this run ({type(e).__name__}: {e})", e)
     if s['stopped']: raise CancelFitException
 
-# %% ../nbs/08_train.ipynb #00000038
+# %% ../nbs/08_train.ipynb #0000003d
 @patch
 def _restore_steps(self:KeepState, s):
     "The optimiser's numbers and tensors, and gradients"
@@ -343,10 +365,10 @@ def _restore_steps(self:KeepState, s):
             state[k] = v.to(p.device)
     if [*map(set, opt['hypers'])] != [*map(set, self.opt.hypers)]: raise ValueError("other settings of the optimiser")
     self.opt.load_state_dict(dict(state=opt['state'], hypers=L(opt['hypers'])))
-    params = dict(self.model.named_parameters())
+    params = dict(get_model(self.model).named_parameters())
     for k,g in s['grads'].items(): params[k].grad = g.to(params[k].device) if isinstance(g, Tensor) else torch.zeros_like(params[k])
 
-# %% ../nbs/08_train.ipynb #0000003e
+# %% ../nbs/08_train.ipynb #00000043
 def best_epochs(
     values, # One for each epoch, lower is better
     n:int=3, # How many
@@ -363,15 +385,15 @@ class KeepTop(Callback):
         self.folder, self.n, self.monitor, self.card, self.due = Path(folder), n, monitor, card or {}, False
     def after_train(self): self.due = not hasattr(self, 'lr_finder')
     def after_epoch(self):
-        if not self.due: return
+        if not (self.due and _writes()): return
         self.due, at = False, list(self.recorder.metric_names[1:-1]).index(self.monitor)
         best = best_epochs([row[at] for row in self.recorder.values], self.n)
         card = self.card | {'epoch': self.epoch, self.monitor: self.recorder.values[-1][at]}
-        if self.epoch in best: save_checkpoint(self.folder/f'epoch_{self.epoch:03d}', self.model, card)
+        if self.epoch in best: save_checkpoint(self.folder/f'epoch_{self.epoch:03d}', get_model(self.model), card)
         for p in self.folder.glob('epoch_*[0-9]'):
             if int(p.name[6:]) not in best: drop_folder(p)
 
-# %% ../nbs/08_train.ipynb #0000003f
+# %% ../nbs/08_train.ipynb #00000044
 class KeepPreds(Callback):
     "Write the predictions of the validation rows to `epoch_000.npy`, … in a folder"
     def __init__(self, folder): self.folder, self.due = Path(folder), False
@@ -380,7 +402,7 @@ class KeepPreds(Callback):
     def after_pred(self):
         if self.due and not self.training: self.said.append(getattr(self.loss_func, 'activation', noop)(self.pred.detach().float()).cpu())
     def after_validate(self):
-        if not self.due: return
+        if not (self.due and _writes()): return
         self.due = False
         with whole_file(self.folder/f'epoch_{self.epoch:03d}.npy') as tmp: np.save(tmp, torch.cat(self.said).numpy())
 
@@ -389,14 +411,14 @@ class TellEpoch(Callback):
     order, due = 61, False
     def __init__(self, step, seconds=0): self.step, self.seconds = step, seconds
     def before_train(self): self.start = time.perf_counter()
-    def after_train(self): self.due = True
+    def after_train(self): self.due = _writes()
     def after_epoch(self):
         named = zip(self.recorder.metric_names[1:-1], self.recorder.values[-1]) if self.due else ()
         if self.due and time.perf_counter() - self.start >= self.seconds:
             print(f'{self.step} epoch {self.epoch+1}/{self.n_epoch}:', *(f'{k} {v:.3f}' for k,v in named), flush=True)
         self.due = False
 
-# %% ../nbs/08_train.ipynb #00000044
+# %% ../nbs/08_train.ipynb #00000049
 class AverageWeights(Callback):
     "Validate and keep the exponential moving average of the weights"
     order = 66   # swaps back after KeepBest and KeepTop, before KeepState
@@ -406,11 +428,11 @@ class AverageWeights(Callback):
     def before_fit(self): self.ema, self.own, self.steps, self.due = None, None, 0, False
     def before_train(self):
         from timm.utils import ModelEmaV3
-        self.moves = list(changing(self.model))                # BatchNorm's own numbers among them
-        if self.ema is None: self.ema = ModelEmaV3(self.model, self.decay, use_warmup=True)
+        self.moves = list(changing(get_model(self.model)))     # BatchNorm's own numbers among them
+        if self.ema is None: self.ema = ModelEmaV3(get_model(self.model), self.decay, use_warmup=True)
         self.due = not hasattr(self, 'lr_finder')
     def after_batch(self):
-        if self.training: self.steps += 1; self.ema.update(self.model, self.steps)
+        if self.training: self.steps += 1; self.ema.update(get_model(self.model), self.steps)
     def before_validate(self):
         if self.due: self.own = self._moving(self.model); self._set(self._moving(self.ema.module))
     def after_epoch(self):
@@ -418,12 +440,12 @@ class AverageWeights(Callback):
         self.own, self.due = None, False
     def after_fit(self):
         if self.ema and not getattr(getattr(self, 'keep_best', None), 'restore', False): self._set(self._moving(self.ema.module))
-    def _moving(self, model): state = model.state_dict(); return {k: state[k].clone() for k in self.moves}
-    def _set(self, state): self.model.load_state_dict(state, strict=False)
+    def _moving(self, model): state = get_model(model).state_dict(); return {k: state[k].clone() for k in self.moves}
+    def _set(self, state): get_model(self.model).load_state_dict(state, strict=False)
     def state_dict(self): return dict(average=self._moving(self.ema.module), steps=self.steps)
     def load_state_dict(self, state): self.ema.module.load_state_dict(state['average'], strict=False); self.steps = state['steps']
 
-# %% ../nbs/08_train.ipynb #00000047
+# %% ../nbs/08_train.ipynb #0000004c
 OutOfFold = namedtuple('OutOfFold', 'preds history')
 OutOfFold.__doc__ = "Out-of-fold predictions (n, …), and the history with a column `fold`"
 
@@ -449,7 +471,7 @@ def _claim(folder, folds, seed, tag):
     except ValueError as e: raise FabricError(f"{file}: not the record of a fold experiment ({e}); give another folder") from e
     if theirs != mine: raise FabricError(f"{folder} holds another experiment ({_unlike(theirs, mine)}); give another folder")
 
-# %% ../nbs/08_train.ipynb #00000049
+# %% ../nbs/08_train.ipynb #0000004e
 def _fit_one(make, fit, fold, seed, place):
     "(predictions of the validation rows, history) of a fresh learner"
     with seeded(seed):
@@ -459,9 +481,9 @@ def _fit_one(make, fit, fold, seed, place):
         return _predict(learn), history(learn)
 
 def _predict(learn):
-    with learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
+    with _by_itself(), learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #0000004b
+# %% ../nbs/08_train.ipynb #00000050
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -471,25 +493,39 @@ def fit_folds(
     tag:str='', # What is trained, to tell experiments apart
 )->OutOfFold: # Predictions and history
     "Train on each fold and gather the predictions for the rows left out"
+    rank, world = (0, 1) if getattr(fit, 'together', False) else (rank_distrib(), max(1, num_distrib()))
+    if world > 1 and not folder: raise FabricError(f"there are {world} processes and no folder in which they could meet; give one, or fit=together(fit) of fabric_touch.processes")
     if folder: _claim(folder, folds, seed, tag)
-    parts = []
-    for k,fold in enumerate(paced(folds)):
-        place = Path(folder)/f'fold_{k}' if folder else None
-        file = place and place.with_suffix('.npz')
-        if not (file and file.exists()):
-            preds, hist = _fit_one(make, fit, fold, seed+k, place)
-            parts.append((preds, hist.assign(fold=k)))
-            if file: _write_fold(file, *parts[-1])
-        else: parts.append(_read_fold(file, len(fold[1])))
-        if place: drop_folder(place/'state')
+    place = lambda k: Path(folder)/f'fold_{k}' if folder else None
+    with _by_itself() if world > 1 else nullcontext():
+        own = {k: _fold(make, fit, folds[k], seed+k, k, place(k)) for k in paced(range(rank, len(folds), world))}
+    parts = [own[k] if k in own else _others_fold(place(k), len(f[1])) for k,f in enumerate(folds)]
     res = np.full((max(int(np.max(i)) for f in folds for i in f)+1, *parts[0][0].shape[1:]), np.nan, np.float32)
     for (_,valid),(p,_) in zip(folds, parts): res[valid] = p
     return OutOfFold(res, pd.concat([h for _,h in parts], ignore_index=True))
 
-# %% ../nbs/08_train.ipynb #0000004d
+# %% ../nbs/08_train.ipynb #00000052
 def _write_fold(file, preds, hist):
     with whole_file(file) as tmp: np.savez(tmp, preds=preds, history=hist.to_numpy(float), columns=np.array(list(hist), dtype=str))
 
+# %% ../nbs/08_train.ipynb #00000053
+def _fold(make, fit, fold, seed, k, place):
+    "(predictions, history) of a fold; trained, unless its file is there"
+    file = place and place.with_suffix('.npz')
+    if file and file.exists(): res = _read_fold(file, len(fold[1]))
+    else:
+        preds, hist = _fit_one(make, fit, fold, seed, place)
+        res = preds, hist.assign(fold=k)
+        if file and _writes(): _write_fold(file, *res)
+    if place and _writes(): drop_folder(place/'state')
+    return res
+
+def _others_fold(place, n):
+    "What another process makes of a fold, when it has; one that dies ends all, by torchrun"
+    while not (file := place.with_suffix('.npz')).exists(): time.sleep(.05)
+    return _read_fold(file, n)
+
+# %% ../nbs/08_train.ipynb #00000054
 def _read_fold(file, n):
     try:
         with np.load(file, allow_pickle=False) as z: preds, rows, columns = (z[k] for k in ('preds', 'history', 'columns'))
@@ -498,7 +534,7 @@ def _read_fold(file, n):
     except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as e:
         raise FabricError(f"{file}: not a finished fold, or damaged ({type(e).__name__}); remove it and the fold is trained again") from e
 
-# %% ../nbs/08_train.ipynb #00000054
+# %% ../nbs/08_train.ipynb #0000005d
 def fair_epochs(
     rows:pd.DataFrame, # Of `fit_folds`: epoch, fold and `monitor`
     monitor:str='valid_loss', # Column to choose by, lower is better

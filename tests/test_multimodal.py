@@ -1,5 +1,5 @@
 "The multimodal T5 from data to files: one experiment gives one result, whenever it is killed; what differs, leaks or lies is refused."
-import json, os, random, shutil, signal, subprocess, sys, traceback
+import json, os, shutil, sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np, pandas as pd, pytest, torch
 
 pytest.importorskip('transformers'); pytest.importorskip('tokenizers'); pytest.importorskip('sacrebleu')
 from safetensors.torch import save_file
-from fabric_touch import multimodal, steps
+from fabric_touch import multimodal
 from fabric_touch.captions import CaptionTable, make_captions, read_datasets
 from fabric_touch.checkpoints import CheckpointError, read_card, read_tensors, save_checkpoint
 from fabric_touch.cli import ft_multimodal
@@ -96,38 +96,6 @@ def test_training_and_writing_see_the_same(d, classes, photos):
 # ---- stopped and gone on with
 
 KILLED = dict(num_steps=None, num_epochs=3, save_interval=1, dropout_rate=.1, resume=True)
-
-def child(d, out, die=None):
-    "Train in a process of its own, which dies before or after it has saved so many checkpoints"
-    pid = os.fork()
-    if pid: return pid
-    try:
-        n = 0
-        def saving(*args, **kwargs):
-            nonlocal n
-            if n == die: os.kill(os.getpid(), signal.SIGKILL)
-            n += 1
-            return save_checkpoint(*args, **kwargs)
-        multimodal.save_checkpoint = steps.save_checkpoint = saving
-        sys.stdout = open(os.devnull, 'w')
-        train(d, out, **KILLED)
-        os._exit(0)
-    except BaseException: traceback.print_exc()
-    finally: os._exit(1)
-
-MOMENTS = random.Random(11).sample(range(1, 10), 9)                     # 1 frozen, and in each of 3 epochs best, epoch and state
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason='with a GPU a process that has computed gradients cannot be forked')
-@pytest.mark.parametrize('moment', [MOMENTS[0], *(pytest.param(k, marks=pytest.mark.stress) for k in MOMENTS[1:])])
-def test_killed_at_any_moment(d, classes, moment):
-    out = d/f'killed{moment}'
-    assert os.waitpid(child(d, out.name, moment), 0)[1] == signal.SIGKILL
-    for p in out.glob('*/card.json'):                                   # whatever stands there can be used
-        if read_card(p.parent)['kind'] == 'multimodal': load_multimodal(out, p.parent.name)
-    assert os.waitpid(child(d, out.name), 0)[1] == 0
-    a, b = read_tensors(d/'classes'/'best'/'model.safetensors'), read_tensors(out/'best'/'model.safetensors')
-    assert same(a, b) and (out/'history.csv').read_bytes() == (d/'classes'/'history.csv').read_bytes()
-    assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in (d/'classes').iterdir())
 
 OTHERS = [dict(loss='focal'), dict(dropout_rate=.3), dict(prompt='typo'), dict(sees='image'), dict(valid=.3), dict(lr=.001), dict(num_epochs=4), dict(batch_size=4), dict(seed=1), dict(ffn=False), dict(vocab_size=150), dict(datasets='coco:capt')]
 
@@ -397,29 +365,3 @@ def test_the_command(d, monkeypatch, capsys):
     ft_multimodal()
     assert f'wrote {d}/command' in capsys.readouterr().out and same(state(load_multimodal(d/'command')), state(train(d, 'called', num_steps=1)))
     with pytest.raises(SystemExit, match='holds a run already'): ft_multimodal()
-
-# ---- two processes
-
-PAIR = dict(words=dict(datasets='coco:capt', pretrain=True, image_mask_ratio=0.), both=dict(datasets='coco:capt folders:cloth'))
-
-SCRIPT = '''
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from test_multimodal import PAIR, settings, train
-d = Path(sys.argv[2])
-for k,kw in PAIR.items(): train(d, f'two_{k}', **kw, batch_size=4, store=str(d/f'store_{k}'))
-'''
-
-def test_two_processes_are_one(d, tmp_path):
-    (tmp_path/'train.py').write_text(SCRIPT)
-    command = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--rdzv_backend', 'c10d', '--rdzv_endpoint', 'localhost:0', str(tmp_path/'train.py'), os.path.dirname(__file__), str(d)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', GLOO_SOCKET_IFNAME='lo'), timeout=90)
-    assert done.returncode == 0, done.stderr[-3000:]
-    for k,kw in PAIR.items():
-        m = train(d, f'one_{k}', **kw)
-        a, b = (pd.read_csv(d/f'{n}_{k}'/'history.csv') for n in ('one', 'two'))
-        np.testing.assert_allclose(a[['train_loss', 'valid_loss']], b[['train_loss', 'valid_loss']], atol=1e-5, rtol=1e-5)
-        two = load_multimodal(d/f'two_{k}')
-        for n,t in state(m).items(): torch.testing.assert_close(two.model.state_dict()[n], t, atol=2e-4, rtol=1e-3)
-        assert (d/f'two_{k}'/'scores.csv').exists() and two.tokens.digest == m.tokens.digest
