@@ -18,9 +18,9 @@ import numpy as np, pandas as pd
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from .core import FabricError, paced, pick, whole_folder
+from .core import FabricError, naming_file, paced, pick, plain_file, save_image, whole_folder
 from .folders import (ClassTable, LookEncoder, alike, class_table, photo_files, read_folders,
-                                  _check_names, _entries, _few, _is_text, _label_text, _naming, _nothing, _plain, _read_csv, _why)
+                                  _check_names, _entries, _few, _is_text, _label_text, _nothing, _read_csv, _why)
 from .swatches import _whole, draw_structures, draw_swatch
 
 # %% ../nbs/05l_captions.ipynb #00000008
@@ -309,7 +309,7 @@ def _drop_faulty(table, check):
 # %% ../nbs/05l_captions.ipynb #0000002c
 def _words_file(path):
     "Folder to name, from a JSON object or from lines"
-    _plain(path)
+    plain_file(path)
     if str(path).lower().endswith('.json'): return _read_json(path)
     try: lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
     except (OSError, ValueError, TypeError) as e: raise FabricError(f"{str(path)[:200]}: cannot be read as a list of names ({type(e).__name__}); give lines of a folder's name and its words") from None
@@ -379,7 +379,7 @@ def _inside(d, folder):
     return d.assign(image=paths)[ok].reset_index(drop=True), list(dict.fromkeys((p, w) for p,w in zip(paths, why) if w))
 
 # %% ../nbs/05l_captions.ipynb #00000033
-@_naming
+@naming_file
 def read_pairs(
     source:pd.DataFrame|str|Path, # A table, or a CSV in UTF-8
     folder:str|Path=None, # Where the paths start; the CSV's own if not given
@@ -532,6 +532,6 @@ def make_captions(
     said = [dict(image_id=i, caption=c) for i,s in enumerate(rows) for c in _say(s, rng)]
     with whole_folder(folder) as tmp:
         (tmp/'images').mkdir()
-        for s,r in zip(rows, images): Image.fromarray(draw_swatch(s, size, seed)).save(tmp/'images'/r['file_name'], quality=95)
+        for s,r in zip(rows, images): save_image(Image.fromarray(draw_swatch(s, size, seed)), tmp/'images'/r['file_name'], quality=95)
         (tmp/'captions.json').write_text(json.dumps(dict(images=images, annotations=[dict(id=k, **c) for k,c in enumerate(said)])), encoding='utf-8')
     return read_coco(folder/'captions.json', folder/'images')

@@ -11,11 +11,10 @@ from itertools import islice
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from PIL import Image
-from .core import FabricError, need, paced, pick, whole_file
+from .core import FabricError, naming_file, need, paced, pick, plain_file, whole_file
 from .blends import FIBRES
 from .classes import csv_bytes
 from .embeds import locked
-from .folders import _naming, _plain
 from .product import PRODUCT_SCHEMA, STAGES, VERSION, ProductModels, as_models, describe_product, file_name, model_cards
 
 # %% ../nbs/40b_catalogs.ipynb #00000007
@@ -35,7 +34,7 @@ def _read_table(source):
     if isinstance(source, pd.DataFrame): return source, ''
     if not isinstance(source, (str, Path)): raise FabricError(f"a table of pages is a file or a DataFrame, not a {type(source).__name__}")
     read = pick(_READERS, Path(source).suffix.lower(), 'kind of table')
-    _plain(source)
+    plain_file(source)
     try: return read(source), Path(source).parent
     except (FabricError, ImportError): raise
     except Exception as e: raise FabricError(f"{source} cannot be read as a table ({type(e).__name__}: {str(e)[:160]})") from e
@@ -74,7 +73,7 @@ def _ids(table):
     raise FabricError(f"row {bad.index[0]} has {said}; give each page an id of its own, or leave the column out")
 
 # %% ../nbs/40b_catalogs.ipynb #0000000e
-@_naming
+@naming_file
 def read_pages(
     source:str|Path|pd.DataFrame, # .csv, .tsv, .jsonl or .parquet, or a table
     root:str|Path=None, # Folder that photos are relative to; the file's folder if not given

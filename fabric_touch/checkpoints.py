@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_CARD', 'MAX_DEPTH', 'FORMAT', 'WEIGHTS', 'CARD', 'Loaded', 'WRAPPINGS', 'CheckpointError', 'file_sha256',
-           'data_digest', 'trained_on', 'save_checkpoint', 'read_card', 'read_tensors', 'read_weights', 'load_weights',
-           'bounded', 'load_checkpoint', 'safe_torch_load', 'read_state']
+           'data_digest', 'trained_on', 'save_checkpoint', 'read_card', 'read_tensors', 'read_weights', 'read_both',
+           'load_weights', 'bounded', 'load_checkpoint', 'safe_torch_load', 'read_arrays', 'read_state']
 
 # %% ../nbs/06_checkpoints.ipynb #00000003
 import hashlib, json, math, mmap, os, platform, re, stat, tarfile, time, warnings, zipfile
@@ -371,7 +371,16 @@ def read_weights(
     def read(): return read_tensors(_member(folder, WEIGHTS), (read_card(folder) if card is None else card)['weights_sha256'])
     return _settled(folder, read)
 
-# %% ../nbs/06_checkpoints.ipynb #0000003c
+# %% ../nbs/06_checkpoints.ipynb #00000034
+def read_both(
+    folder:str|Path, # A checkpoint
+    **expect, # Key and value that the card must have
+)->tuple: # (card, name to tensor), of one and the same saving
+    "Read and check card and weights"
+    def read(): return (card := read_card(folder, **expect)), read_weights(folder, card)
+    return _settled(folder, read)
+
+# %% ../nbs/06_checkpoints.ipynb #0000003d
 Loaded = namedtuple('Loaded', 'taken missing unexpected')
 
 def _misfits(model, tensors, strict=True):
@@ -391,7 +400,7 @@ def _other_kind(a, b): return a.dtype != b.dtype and not (a.is_floating_point() 
 
 def _semicolons(bad, n=8): return '; '.join(bad[:n]) + (f'; and {len(bad)-n} more like these' if len(bad) > n else '')
 
-# %% ../nbs/06_checkpoints.ipynb #0000003d
+# %% ../nbs/06_checkpoints.ipynb #0000003e
 def load_weights(
     model:torch.nn.Module, # Where the weights go
     tensors:dict, # Name to tensor
@@ -406,7 +415,7 @@ def load_weights(
     model.load_state_dict({n: tensors[n] for n in report.taken}, strict=False)
     return report
 
-# %% ../nbs/06_checkpoints.ipynb #00000040
+# %% ../nbs/06_checkpoints.ipynb #00000041
 _ROOM = 256*2**20   # bytes beside the weights that building may take
 
 class bounded(TorchDispatchMode):
@@ -424,7 +433,7 @@ class bounded(TorchDispatchMode):
         if max(n, self.made) > self.limit:
             raise CheckpointError(f"its card asks for {max(n, self.made):,} bytes, and its weights leave room for {self.limit:,}; the card is that of another model")
 
-# %% ../nbs/06_checkpoints.ipynb #00000042
+# %% ../nbs/06_checkpoints.ipynb #00000043
 def load_checkpoint(
     folder:str|Path, # A checkpoint
     make_model:Callable, # Builds the model from the card
@@ -444,7 +453,7 @@ def _load(folder, make_model, expect):
     model.load_state_dict(tensors)
     return model, card
 
-# %% ../nbs/06_checkpoints.ipynb #00000047
+# %% ../nbs/06_checkpoints.ipynb #00000048
 _CONVERT = ("If you trust where it comes from, convert it once, with the program that made it and on a machine you can spare: "
             "torch.save(model.state_dict(), 'weights.pth'); numbers alone are read here.")
 _SCRIPT = ("is a TorchScript archive, which holds a program beside the numbers and cannot be read safely (OpenAI's own ViT-B-32.pt is one). "
@@ -471,7 +480,7 @@ def _outsized(found, size):
         elif isinstance(o, (list, tuple, set)): todo += o
         elif isinstance(o, torch.Tensor) and (o.layout != torch.strided or max(o.nbytes, o.untyped_storage().nbytes()) > size): return o
 
-# %% ../nbs/06_checkpoints.ipynb #00000049
+# %% ../nbs/06_checkpoints.ipynb #0000004a
 def _is_safetensors(path):
     "Does a file begin as a safetensors file does, or claim to be one?"
     with open(path, 'rb') as f: start = f.read(9)
@@ -488,7 +497,7 @@ def _refusal(path, error):
     if not other and 'Weights only load failed' in str(error): return f"is a pickle of something else than tensors, or damaged; it was not run. {_CONVERT}"
     return f"is {other}" if other else f"cannot be read: cut off, damaged, or not from torch.save ({_clean(error)[:80]})"
 
-# %% ../nbs/06_checkpoints.ipynb #0000004a
+# %% ../nbs/06_checkpoints.ipynb #0000004b
 @contextmanager
 def _numbers_alone():
     "PyTorch's reader without what others have put on its list of safe classes"
@@ -497,7 +506,7 @@ def _numbers_alone():
     try: yield
     finally: torch.serialization.add_safe_globals(added)
 
-# %% ../nbs/06_checkpoints.ipynb #0000004b
+# %% ../nbs/06_checkpoints.ipynb #0000004c
 def safe_torch_load(
     path:str|Path, # A .pth, .pt or .pth.tar of somebody else
 )->object: # Tensors in dicts and lists, on the CPU
@@ -516,7 +525,28 @@ def safe_torch_load(
     if claim: raise CheckpointError(f"{path} {claim}; it was refused, since no weights need that")
     return found
 
-# %% ../nbs/06_checkpoints.ipynb #00000051
+# %% ../nbs/06_checkpoints.ipynb #00000052
+def _check_array(f, size):
+    "ValueError if an array's header claims more than its bytes are"
+    version = np.lib.format.read_magic(f)
+    shape, _, dtype = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version](f)
+    if dtype.hasobject: raise ValueError("it holds Python objects, which are pickles")
+    if math.prod(shape)*dtype.itemsize + f.tell() != size: raise ValueError(f"an array of shape {shape} is not {size:,} bytes long")
+
+def read_arrays(
+    path:str|Path, # An .npz file
+)->dict: # Name to array
+    "Read the arrays of an .npz file, or say what is wrong with it"
+    try:
+        with zipfile.ZipFile(_plain_file(path)) as z:
+            if why := _claims(path, True): raise ValueError(f"it {why}")
+            for o in z.infolist():
+                with z.open(o) as f: _check_array(f, o.file_size)
+        with np.load(path, allow_pickle=False) as arrays: return dict(arrays)
+    except CheckpointError: raise
+    except Exception as e: raise CheckpointError(f"{path} cannot be read as arrays ({type(e).__name__}: {_clean(e)})") from e
+
+# %% ../nbs/06_checkpoints.ipynb #00000055
 WRAPPINGS = ('state_dict', 'model_state_dict', 'model_state', 'model', 'net')
 
 def read_state(

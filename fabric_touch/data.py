@@ -19,7 +19,7 @@ import numpy as np, pandas as pd, torch
 from PIL import Image, ImageOps
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from fastai.vision.all import *
-from .core import FabricError, TOUCHES, data_dir, default_device, paced, pick
+from .core import FabricError, TOUCHES, data_dir, default_device, naming, naming_file, paced, pick
 from .blends import FIBRES, BlendError, blend_from_vector, blend_vector, format_blend
 
 # %% ../nbs/03_data.ipynb #00000007
@@ -180,11 +180,16 @@ def _vectors(df):
     return res, bad
 
 # %% ../nbs/03_data.ipynb #0000001a
+def _numbers(column):
+    "A column as numbers: NaN where it holds none, infinite where one is too large"
+    try: return pd.to_numeric(column, errors='coerce')
+    except OverflowError: return pd.to_numeric(column.astype(str), errors='coerce')
+
 def _check_values(df, targets):
     "Levels are whole numbers in range, numbers are finite"
     for t in targets:
         if t.name not in df: _no(f"no column {t.name!r} in the table, which has {list(df)}", "add it, or name the targets: targets=[…]")
-        v = pd.to_numeric(df[t.name], errors='coerce')
+        v = _numbers(df[t.name])
         ok = v.isin(range(1, t.levels+1)) if t.levels else np.isfinite(v)
         wrong = df[t.name][~ok & df[t.name].notna()]
         allowed = f"a whole level 1 to {t.levels}" if t.levels else "a finite number"
@@ -208,6 +213,7 @@ def _source(source, root):
     except (ValueError, UnicodeError) as e: raise FabricError(f"{source}: cannot be read as a CSV ({str(e).strip()})") from e
 
 # %% ../nbs/03_data.ipynb #0000001d
+@naming_file
 def read_fabrics(
     source:str|Path|pd.DataFrame, # CSV or table with the columns above
     targets=TOUCHES, # Columns to predict: names (five levels) or `Number`s
@@ -441,13 +447,21 @@ def touch_dls(
     return dls
 
 # %% ../nbs/03_data.ipynb #0000003c
+def _fabric_table(file, *columns, many=False):
+    "A table with a column of fabrics, each in one row unless `many`"
+    d, _ = _source(file, None)
+    for c in ('fabric', *columns):
+        if c not in d: _no(f"{file} has no column {c!r}, only {list(d)}", "take the file as it was published")
+    if not many and d.fabric.duplicated().any(): _no(f"{file}: the fabric {d.fabric[d.fabric.duplicated()].iloc[0]!r} stands there twice", "keep one row of it")
+    return d
+
 def read_survey(
     folder:str|Path=None, # Folder with ratings.csv, blends.csv, folds.csv; found by `data_dir` if not given
 )->tuple: # (Fabrics, list of (train rows, validation rows))
     "The touch survey and its given folds"
     folder = Path(folder or data_dir('touch_survey'))
-    blends, ratings, folds = (pd.read_csv(folder/f'{n}.csv', dtype=dict(fabric=str)) for n in ('blends', 'ratings', 'folds'))
-    fabrics = read_fabrics(ratings.merge(blends, on='fabric', how='left', validate='m:1'))
-    fold = fabrics.items[['fabric']].merge(folds, on='fabric', how='left', validate='1:1').fold.to_numpy()
+    ratings, blends, folds = _fabric_table(folder/'ratings.csv', many=True), _fabric_table(folder/'blends.csv'), _fabric_table(folder/'folds.csv', 'fold')
+    with naming(f"{folder/'ratings.csv'} with blends.csv"): fabrics = read_fabrics(ratings.merge(blends, on='fabric', how='left'))
+    fold = pd.to_numeric(fabrics.items[['fabric']].merge(folds, on='fabric', how='left').fold, errors='coerce').to_numpy(float)
     if np.isnan(fold).any(): raise FabricError(f"{folder/'folds.csv'}: {int(np.isnan(fold).sum())} fabrics of ratings.csv stand in no fold")
     return fabrics, [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in sorted(set(fold))]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image, ImageDraw
 from fastcore.basics import patch
-from .core import FabricError, paced, pick, whole_folder
+from .core import FabricError, paced, pick, save_image, whole_folder
 from .swatches import _whole
 
 # %% ../nbs/05c_deepfashion.ipynb #00000007
@@ -616,7 +616,7 @@ def _product(folder, i, seed, size, fine, numbers):
         image = f'img/{name}/img_{k:08d}.jpg'
         for root, pixels, kind in ((folder, photo, '.jpg'), (folder/'masks', mask, '.png')):
             (path := (root/image).with_suffix(kind)).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path, quality=92)
+            save_image(Image.fromarray(pixels), path, quality=92)
         y, x = (np.flatnonzero(mask.any(a)) for a in (1, 0))
         rows.append((image, labels, look['category'], part, x[0], y[0], x[-1]+1, y[-1]+1, '#%02x%02x%02x' % tuple((rgb*255).round().astype(int))))
     return pd.DataFrame(rows, columns=['image', 'labels', 'category', 'part', *_COLUMNS, 'colour'])

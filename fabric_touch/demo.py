@@ -36,7 +36,8 @@ def demo_fabrics(
 )->tuple: # (Fabrics, Swatches)
     "Generated fabrics, written to `out/swatches` and read back; only the demo's own files are replaced"
     folder = out/'swatches'
-    free = not out.exists() or all(p.name.startswith('.') for p in out.iterdir())
+    out.mkdir(parents=True, exist_ok=True)                 # a place that cannot be is told of before the work
+    free = all(p.name.startswith('.') for p in out.iterdir())
     if not (free or _ours(folder)): raise FabricError(f"{out} is not empty, and {folder} is not what an earlier demo wrote; give another folder with --out")
     swatches = make_swatches(n, seed=seed)
     return read_fabrics(swatches.write(folder, kind='ratings', overwrite=True)), swatches

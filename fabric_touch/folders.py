@@ -9,14 +9,13 @@ __all__ = ['PHOTO_SUFFIXES', 'ALIKE', 'photo_files', 'ClassTable', 'read_folders
 # %% ../nbs/05e_folders.ipynb #00000003
 import colorsys, os, re, unicodedata
 from dataclasses import dataclass, field, replace
-from functools import wraps
 from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image
 from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from .core import FabricError, paced, pick, whole_folder
+from .core import FabricError, naming_file, paced, pick, plain_file, save_image, whole_folder
 from .swatches import STRUCTURES, _whole, draw_structures, draw_swatch
 
 # %% ../nbs/05e_folders.ipynb #00000008
@@ -161,29 +160,13 @@ def _label_text(v):
     if v is None or v is pd.NA or v is pd.NaT or isinstance(v, (float, np.floating)) and not np.isfinite(v): return ''
     return str(int(v)) if isinstance(v, (float, np.floating)) and v == int(v) else str(v)
 
-def _plain(source):
-    "Refuse what is no plain file"
-    try: there, plain = os.path.lexists(source), os.path.isfile(source)
-    except (ValueError, TypeError): there = plain = False
-    if not plain: raise FabricError(f"{str(source)[:200]}: cannot be read: {'this is no plain file' if there else 'no such file'}")
-
-def _naming(read):
-    "A reader whose errors name the file"
-    @wraps(read)
-    def inner(source, *args, **kwargs):
-        try: return read(source, *args, **kwargs)
-        except FabricError as e:
-            if not isinstance(source, (str, Path)) or str(source) in str(e): raise
-            raise type(e)(f'{source}: {e}') from e
-    return inner
-
 def _read_csv(source):
-    _plain(source)
+    plain_file(source)
     try: return pd.read_csv(source, dtype=str, keep_default_na=False, encoding='utf-8-sig')
     except Exception as e: raise FabricError(f"{source}: cannot be read as a CSV ({type(e).__name__}: {e})") from e
 
 # %% ../nbs/05e_folders.ipynb #00000019
-@_naming
+@naming_file
 def class_table(
     source:pd.DataFrame|str|Path, # A table, or a CSV in UTF-8
     root:str|Path=None, # Folder that the paths start from; the CSV's own if not given
@@ -234,8 +217,8 @@ def make_folders(
         for c,i,s in [(c, i, s) for c,d in rows.items() for i,s in enumerate(d.itertuples())]:
             img = Image.fromarray(draw_swatch(s, size, seed))
             (tmp/c).mkdir(exist_ok=True)
-            img.save(tmp/c/f'{i:04d}.jpg', quality=95)
-            if i < copies: img.resize((3*size//4,)*2).save(tmp/c/f'{i:04d}_copy.jpg', quality=90)
+            save_image(img, tmp/c/f'{i:04d}.jpg', quality=95)
+            if i < copies: save_image(img.resize((3*size//4,)*2), tmp/c/f'{i:04d}_copy.jpg', quality=90)
     return read_folders(folder)
 
 # %% ../nbs/05e_folders.ipynb #00000021

@@ -103,7 +103,7 @@ class CompactBilinear(nn.Module):
             self.register_buffer(f'sign{k}', torch.randint(2, (n,), generator=dice)*2. - 1)
     def sketch(self, x, place, sign):
         "(b, n) -> (b, n_out)"
-        return x.new_zeros(len(x), self.n_out).index_add(1, place, x*sign)
+        return x.new_zeros(x.shape[0], self.n_out).index_add(1, place, x*sign)
     @_at_least_float32
     def pooled(self, v, p):
         "(b, n_out) sketch of the outer products"

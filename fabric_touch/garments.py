@@ -17,7 +17,7 @@ from numbers import Real
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from PIL import Image, ImageDraw
-from .core import FabricError, need, paced, pick, plain_file, save_image, whole_folder
+from .core import FabricError, naming_file, need, paced, pick, plain_file, save_image, whole_folder
 from .titles import CATEGORIES, category_of, read_title
 from .data import as_photo, check_photos
 from .photos import BACKGROUNDS, check_cut, cut_out
@@ -376,6 +376,7 @@ def _save(img, folder, i):
     return name
 
 # %% ../nbs/30_garments.ipynb #00000032
+@naming_file
 def label_masks(
     labels, # Label number of every pixel: a file, or an integer array (h, w)
     names:list, # What each number is called

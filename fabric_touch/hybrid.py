@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from fastai.vision.all import *
-from .core import FabricError, cache_dir, default_device, drop_folder, paced, pick, seeded, whole_file
+from .core import FabricError, cache_dir, default_device, drop_folder, paced, pick, plain_file, seeded, whole_file
 from .data import array_dls, as_photo, load_photo
 from .plots import GREY, INK, PALETTE, plot_swatches, save_figure
 from .folders import ClassTable, LookEncoder, alike, like_any, photo_files, read_folders, split_classes, tell_alike
@@ -396,8 +396,8 @@ def _check_same(o):
     "Refuse to go on with a training that had other options"
     config, mine = _config(o)
     if not (o.resume and config.exists()): return
-    try: theirs = dict(json.loads(config.read_text()))
-    except (OSError, ValueError, TypeError) as e: raise FabricError(f"{config} cannot be read ({e}); give another output_dir") from e
+    try: theirs = dict(json.loads(plain_file(config).read_text()))
+    except (OSError, ValueError, TypeError, RecursionError) as e: raise FabricError(f"{config} cannot be read ({e}); give another output_dir") from e
     other = [f'{k} {theirs.get(k)!r} there and {v!r} now' for k,v in mine.items() if theirs.get(k) != v]
     if other: raise FabricError(f"{config}: the training to go on with had other options: {', '.join(other)}; give the same, or start anew without resume")
 

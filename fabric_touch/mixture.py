@@ -20,7 +20,7 @@ from fastai.optimizer import Adam
 from sklearn.model_selection import GroupShuffleSplit
 from torch import nn
 from torch.nn import functional as F
-from .core import FabricError, pick, seeded
+from .core import FabricError, naming, pick, seeded
 from .blends import FIBRES
 from .checkpoints import load_weights, read_state
 from .data import array_dls
@@ -175,7 +175,7 @@ def _ae_half(kind, pretrained):
     if pretrained is False: return half
     state = {k: v for k,v in _state(kind, pretrained).items() if not str(k).startswith(('decoder.', 'log_variance.'))}
     named = {k if str(k).startswith(('encoder.', 'normalize.')) else f'encoder.{k}': v for k,v in state.items()}
-    load_weights(half, {k: v for k,v in half.state_dict().items() if k.startswith('normalize.')} | named)
+    with naming(pretrained): load_weights(half, {k: v for k,v in half.state_dict().items() if k.startswith('normalize.')} | named)
     return half
 
 def _plain(make, pretrained):
@@ -203,5 +203,5 @@ def autoencoder(
     state = _state(name, pretrained)
     if not any(str(k).startswith('decoder.') for k in state):
         raise FabricError(f"these weights of {name!r} are an encoder half, without a decoder; blend_encoder({name!r}) takes them, and the package has the whole of simplex_ae")
-    load_weights(model, state)
+    with naming(pretrained): load_weights(model, state)
     return model

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image
 from fastai.vision.core import DisplayedTransform, PILImage
-from .core import FabricError, cache_dir, paced, pick, plain_file, save_image, whole_file
+from .core import FabricError, cache_dir, naming, paced, pick, plain_file, save_image, whole_file
 from .data import load_photo
 
 # %% ../nbs/05d_photos.ipynb #0000000b
@@ -97,7 +97,8 @@ def read_cut(
         box = [v*a/b for v,a,b in zip(m.getbbox() or (0, 0, *m.size), full*2, m.size*2)]
     area = _box(box, full, path)
     img = load_photo(path, math.ceil(size*min(full)/min(area[2]-area[0], area[3]-area[1])))
-    if cut == 'mask': return cut_out(img, np.asarray(m.resize(img.size, Image.Resampling.NEAREST)) > 127, pad=pad)
+    if cut == 'mask':
+        with naming(mask): return cut_out(img, np.asarray(m.resize(img.size, Image.Resampling.NEAREST)) > 127, pad=pad)
     x, y = (a/b for a,b in zip(img.size, full))
     more = pad*max(area[2]-area[0], area[3]-area[1])
     return img.crop([round(v) for v in (max(0, area[0]-more)*x, max(0, area[1]-more)*y, min(full[0], area[2]+more)*x, min(full[1], area[3]+more)*y)])

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from fastcore.basics import patch
-from .core import FabricError, need, paced, pick
+from .core import FabricError, naming, need, paced, pick
 from .checkpoints import load_weights, read_state
 from .embeds import EmbeddingStore, embed, picture_digest, _evaluating, _pictures
 from .encoders import ImageEncoder, encoder_card, fetched, image_encoder, _as_on_card, _given, _is_timm, _load, _renamed, _timm_args, _timm_body, _timm_size
@@ -411,14 +411,13 @@ def _published_t5(name):
 # %% ../nbs/10c_sequences.ipynb #00000033
 def _of_weights(name, given, promised):
     "The net with weights, and its sizes"
-    state = t5_state(_tensors(given))
-    sizes = t5_sizes(state)
+    with naming(given): sizes = t5_sizes(state := t5_state(_tensors(given)))
     off = [f'{k} {sizes[k]}, not {v}' for k,v in promised.items() if sizes[k] != v]
     if off: raise FabricError(f"the weights given for {name!r} are of another size: {', '.join(off)}; give their own name or sizes, or a name of yours that stands for no sizes")
     with torch.device('meta'): net = _net(sizes)
     net = net.to_empty(device='cpu')
     net.tie_weights()
-    load_weights(net, state)
+    with naming(given): load_weights(net, state)
     return net, sizes
 
 def _net(sizes):

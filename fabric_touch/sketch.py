@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2, numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from fastai.vision.all import *
-from .core import FabricError, cache_dir, default_device, drop_folder, keep_memory, paced, pick, seeded, whole_file
+from .core import FabricError, cache_dir, default_device, drop_folder, keep_memory, paced, pick, plain_file, seeded, whole_file
 from .data import array_dls, as_photo
 from .plots import save_figure
 from .folders import ClassTable, _few, _no_folder, alike
@@ -28,7 +28,7 @@ from .sketches import read_sketches, sketch_folds
 from .pixels import Pixels, read_pixels
 from .augment import AUGMENTS, Augment, test_transform, train_transform
 from .ensembles import COMBINERS, _no_row_twice, _own, added, agreement, ensemble_scores, fit_combiner, plot_agreement, plot_models, write_oof, write_output
-from .checkpoints import MAX_CARD, CheckpointError, _claims, _parse, load_checkpoint, save_checkpoint, trained_on
+from .checkpoints import MAX_CARD, CheckpointError, _parse, load_checkpoint, read_arrays, save_checkpoint, trained_on
 from .embeds import _take
 from . import train
 from .train import AverageWeights, KeepPreds, KeepState, KeepTop, TellEpoch, best_epochs, eval_frozen, fair_epochs, fit_cosine, fit_learner, freeze_folded
@@ -367,8 +367,7 @@ _OOF = ('probs', 'flattered', 'y', 'folds', 'groups')
 def _oof(file, card):
     "The arrays of a member, if they are what its card says"
     n, k = card['n'], len(card['classes'])
-    if why := _claims(file, True): raise ValueError(f'it {why}')
-    with np.load(file, allow_pickle=False) as z: a = {name: z[name] for name in _OOF}
+    a = read_arrays(file)
     for name in _OOF[:2]: _chances(a[name], n, k, name)
     for name,top in dict(y=k, folds=card['n_folds'], groups=n).items():
         if len(_class_numbers(a[name], top, name)) != n: raise ValueError(f'{len(a[name])} {name} of {n} drawings')
@@ -385,12 +384,14 @@ def _from(file):
 
 def _read_card(file):
     "What a member was trained with, as far as it is needed"
-    with open(file, 'rb') as f: card = _parse(f.read(MAX_CARD + 1))
+    with open(plain_file(file), 'rb') as f: card = _parse(f.read(MAX_CARD + 1))
     _class_names(card['classes']); _whole('n_folds', card['n_folds'], 2)
     return card | dict(recipe=asdict(SketchRecipe(**card['recipe']).check()))
 
 def _read_history(file, n_folds):
-    res = pd.read_csv(file)
+    res = pd.read_csv(plain_file(file))
+    lacks = [c for c in ('epoch', 'fold', 'valid_loss') if c not in res or res[c].dtype.kind not in 'if']
+    if lacks: raise ValueError(f'its column {lacks[0]} is missing or holds no numbers')
     if sorted({*res.fold}) != [*range(min(n_folds, len(res) + 1))]: raise ValueError(f"it has folds {_few(sorted({*res.fold}))} of {n_folds}")
     return res
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image, ImageDraw, ImageOps
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from .core import FabricError, paced, pick, whole_folder
-from .folders import ClassTable, LookEncoder, _few, _label_text, _naming, _read_csv, alike, class_table, read_folders, tell_alike
+from .core import FabricError, naming_file, paced, pick, save_image, whole_folder
+from .folders import ClassTable, LookEncoder, _few, _label_text, _read_csv, alike, class_table, read_folders, tell_alike
 from .plots import plot_swatches
 from .swatches import _whole
 
@@ -117,8 +117,8 @@ def _save_copy(img, path, how):
     mirrored, smaller = COPIES[how]
     img = ImageOps.mirror(img) if mirrored else img
     path = path.with_name(f'{path.stem}_{how}.{"jpg" if smaller else "png"}')
-    if smaller: img.resize((3*img.width//4,)*2).save(path, quality=75)
-    else: img.save(path)
+    if smaller: save_image(img.resize((3*img.width//4,)*2), path, quality=75)
+    else: save_image(img, path)
     return path
 
 def _write_part(folder, names, draw, copies=0):
@@ -127,7 +127,7 @@ def _write_part(folder, names, draw, copies=0):
     for i,name in enumerate(names):
         (folder/name).parent.mkdir(parents=True, exist_ok=True)
         img = draw(i)
-        img.save(folder/name)
+        save_image(img, folder/name)
         written += [folder/name] + ([_save_copy(img, folder/name, [*COPIES][i % len(COPIES)])] if i < copies else [])
     return [w.relative_to(folder).as_posix() for w in written]
 
@@ -209,7 +209,7 @@ def _find(paths, root, part):
     raise FabricError(f'{found}; looked in {roots[0]} and in {roots[1]}; add the files, take the rows out, or give root=')
 
 # %% ../nbs/05h_sketches.ipynb #0000001a
-@_naming
+@naming_file
 def read_sketches(
     source:str|Path|pd.DataFrame, # The data's folder, a CSV, a table, or a folder of class folders
     root:str|Path=None, # Folder that the paths start from, or whose train/ they do; the CSV's own if not given
@@ -234,7 +234,7 @@ def _is_class_folder(source):
 def _with_paths(table, folder): return replace(table, items=table.items.assign(image_path=[Path(p).relative_to(folder).as_posix() for p in table.items.image]))
 
 # %% ../nbs/05h_sketches.ipynb #00000020
-@_naming
+@naming_file
 def read_test(
     source:str|Path|pd.DataFrame, # The data's folder, a CSV or a table
     root:str|Path=None, # Folder that the paths start from, or whose test/ they do; the CSV's own if not given

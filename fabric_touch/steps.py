@@ -21,7 +21,7 @@ from fastai.basics import *
 from fastai.callback.all import *
 from fastai.callback.fp16 import AMPMode
 from .core import FabricError, mend_folder, pick, seeded, whole_file
-from .checkpoints import CheckpointError, load_weights, read_card, read_weights, save_checkpoint
+from .checkpoints import CheckpointError, load_weights, read_both, save_checkpoint
 from .train import KeepState, changing, _check_together, _pack, _random_states, _set_random_states, _unpack
 
 # %% ../nbs/08a_steps.ipynb #00000008
@@ -426,8 +426,8 @@ def _read(self:KeepSteps):
         self.say(f'{self.folder.parent} holds no state yet; the run begins with its first step')
         return
     try:
-        card = read_card(self.folder, kind='steps', run=self._run())
-        found = _unpack(card['state'], read_weights(self.folder, card), 'state')
+        card, weights = read_both(self.folder, kind='steps', run=self._run())
+        found = _unpack(card['state'], weights, 'state')
         epoch, batch = found['place']
         within = 0 <= epoch <= self.n_epoch and 0 <= batch <= len(self.dls.train) and 0 < found['done'] <= len(self.step_rates.rates)
         if not within: raise ValueError(f"it stands at step {found['done']}, batch {batch} of epoch {epoch}")

@@ -21,8 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from fastai.basics import *
 from fastai.callback.all import *
 from safetensors.torch import save_model
-from .core import FabricError, drop_folder, keep_memory, mend_folder, paced, pick, seeded, whole_file
-from .checkpoints import CheckpointError, load_weights, read_card, read_weights, save_checkpoint, _not_finite
+from .core import FabricError, drop_folder, keep_memory, mend_folder, paced, pick, plain_file, seeded, whole_file
+from .checkpoints import CheckpointError, load_weights, read_arrays, read_both, save_checkpoint, _not_finite
 from .data import as_targets
 
 # %% ../nbs/08_train.ipynb #00000006
@@ -325,8 +325,8 @@ def _read(self:KeepState):
     if not os.path.lexists(mend_folder(self.folder)): return
     try:
         if self.folder.is_dir() and not any(self.folder.iterdir()): return
-        card = read_card(self.folder, kind='training', run=self._run())
-        found = _unpack(card['state'], read_weights(self.folder, card), 'state')
+        card, weights = read_both(self.folder, kind='training', run=self._run())
+        found = _unpack(card['state'], weights, 'state')
         rows = [[*r] for r in found['recorder']['values']]
         if not 0 < found['done'] == len(rows) <= self.n_epoch: raise ValueError(f"{found['done']} epochs done, {len(rows)} told of")
         return found
@@ -467,8 +467,8 @@ def _claim(folder, folds, seed, tag):
     if not file.exists():
         with whole_file(file) as tmp: tmp.write_text(json.dumps(mine))
     try:
-        if not isinstance(theirs := json.loads(file.read_text()), dict): raise ValueError(f'{theirs!r:.50} is no object')
-    except ValueError as e: raise FabricError(f"{file}: not the record of a fold experiment ({e}); give another folder") from e
+        if not isinstance(theirs := json.loads(plain_file(file).read_text()), dict): raise ValueError(f'{theirs!r:.50} is no object')
+    except (ValueError, RecursionError) as e: raise FabricError(f"{file}: not the record of a fold experiment ({e}); give another folder") from e
     if theirs != mine: raise FabricError(f"{folder} holds another experiment ({_unlike(theirs, mine)}); give another folder")
 
 # %% ../nbs/08_train.ipynb #0000004e
@@ -528,7 +528,8 @@ def _others_fold(place, n):
 # %% ../nbs/08_train.ipynb #00000054
 def _read_fold(file, n):
     try:
-        with np.load(file, allow_pickle=False) as z: preds, rows, columns = (z[k] for k in ('preds', 'history', 'columns'))
+        found = read_arrays(file)
+        preds, rows, columns = (found[k] for k in ('preds', 'history', 'columns'))
         if len(preds) != n: raise ValueError(f'{len(preds)} predictions for {n} rows')
         return preds, pd.DataFrame(rows, columns=list(columns)).astype(dict(epoch=int, fold=int))
     except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as e:

@@ -13,7 +13,7 @@ from copy import deepcopy
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from PIL import Image
-from .core import FabricError, default_device, need, paced, pick, seeded
+from .core import FabricError, default_device, need, paced, pick, save_image, seeded
 from .data import MAX_PIXELS, load_photo
 from .checkpoints import CheckpointError, read_card, save_checkpoint, trained_on
 from .embeds import picture_digest
@@ -204,7 +204,7 @@ def _copy(path, rows, file, size):
     if (boxes[:, 2:] <= boxes[:, :2]).any(): raise FabricError(f"{path}: a box lies beside the photo of {img.width} x {img.height}")
     record = _Photo(path, str(file), img.size, boxes, rows.id.to_numpy())
     img.thumbnail((size, size))
-    img.save(file, quality=95)
+    save_image(img, file, quality=95)
     return record
 
 def _copies(table, labels, folder, size, skip_bad):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 import numpy as np, torch
 from torch import nn
-from .core import FabricError, need, seeded
+from .core import FabricError, naming, need, seeded
 from .checkpoints import CheckpointError, load_weights, read_state
 from .embeds import EmbeddingStore, embed
 from .encoders import ImageEncoder
@@ -174,11 +174,11 @@ def load_vqgan(
     "A VQGAN from a file of weights"
     if path is None: return random_vqgan(sizes or VQGANSizes())
     named = _vqgan_weights(path)
-    found = vqgan_sizes(named, sizes.size if sizes else 256)
+    with naming(path): found = vqgan_sizes(named, sizes.size if sizes else 256)
     sizes = sizes or found
     wrong = [f.name for f in fields(sizes) if getattr(found, f.name) != getattr(sizes, f.name)]
     told = '; '.join(f'{k} is {getattr(found, k)}, expected {getattr(sizes, k)}' for k in wrong)
     if wrong: raise CheckpointError(f'{path} has other sizes: {told}; to have those of the file give sizes={found}')
     vqgan = VQGAN(sizes, f'vqgan-{sizes.n_codes}')
-    load_weights(vqgan.body.model, named)
+    with naming(path): load_weights(vqgan.body.model, named)
     return vqgan

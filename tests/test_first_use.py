@@ -230,9 +230,16 @@ def product_page(d):
 
 def product_lines(d): return [['ft_product', product_page(d), '--out', d/'product', '--touch', d/'model']]
 
+def embed_lines(d):
+    (d/'look').mkdir()
+    for p in few('clothing_small/pants', 3): shutil.copy(p, d/'look')
+    (d/'look'/'half.jpg').write_bytes(few('clothing_small/pants', 1)[0].read_bytes()[:500])
+    return [['ft_embed', d/'look', '--out', d/'vectors', '--batch-size', 2]]
+
 # command -> its lines for a folder, and the data sets that they are made of; ft_demo makes its own, in tests/test_cli.py
 REAL = dict(ft_predict=(predict_lines, 'telas_luciana'), ft_train=(train_lines, 'clothing_small', 'weights'), ft_evaluate=(evaluate_lines, 'clothing_small', 'weights'),
-            ft_sort=(sort_lines, 'clothing_small', 'weights'), ft_multimodal=(multimodal_lines, 'coco_mini', 'weights'), ft_product=(product_lines, 'clothing_small', 'telas_luciana'))
+            ft_sort=(sort_lines, 'clothing_small', 'weights'), ft_multimodal=(multimodal_lines, 'coco_mini', 'weights'), ft_product=(product_lines, 'clothing_small', 'telas_luciana'),
+            ft_embed=(embed_lines, 'clothing_small'))
 
 def absent(name): return [n for n in REAL[name][1:] if not has_data(n)]
 def real(name): return pytest.mark.skipif(bool(absent(name)), reason=f"{', '.join(absent(name))} not here; set FABRIC_TOUCH_DATA to the folder that holds it")
@@ -316,6 +323,15 @@ def test_product(first):
     assert found['blend']['shares'] == {'polyester': .92, 'spandex': .08} and set(found['touches']) == {*TOUCHES}
     assert (first.folder/'product'/'index.html').stat().st_size > 1000
     with Image.open(first.folder/'product'/'report.png') as img: assert min(img.size) > 200
+
+@real('ft_embed')
+def test_embed(first):
+    "Photos as a shop has them, one of them cut off: vectors, and a row that says why; where the extra is absent, one line that says how to get it"
+    code, out, err = first.said['ft_embed'][0]
+    if not find_spec('pyarrow'): assert code == 1 and 'fabric_touch[scale]' in one_line(err, 'ft_embed'); return
+    d = pd.concat(map(pd.read_parquet, (first.folder/'vectors'/'shards').rglob('*.parquet')))
+    assert code == 0 and '4 rows in 1 shards' in out and '1 rows of these failed' in out, out + err
+    assert len(d) == 4 and {*d.path[d.error.notna()]} == {*d.path[d.vector.isna()]} == {'half.jpg'} and {len(v) for v in d.vector.dropna()} == {128}
 
 # ---- the folder that all of it ran in
 

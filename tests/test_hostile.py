@@ -1,11 +1,12 @@
-"Hostile input, as tables: every reader and command is offered every attack of `hostile.py`; what comes back is right or one of our errors, nothing is run, nothing elsewhere is touched."
+"Hostile input, as tables: every reader and command of hostile.py is offered every attack of attacks.py; what comes back is right or one of our errors, nothing is run, nothing elsewhere is touched."
 import json, os, shutil, signal
 from pathlib import Path
 
 import pytest
 
-import hostile
-from hostile import ATTACKS, COMMANDS, READERS, Attempt, attempt, attempts, command_attempts, fault, full_attempts, full_fault, outcomes
+from attacks import ATTACKS, Dice, csv_bytes
+from hostile import COCO, COMMANDS, READERS, command_attempts, command_fault, fault, full_attempts, full_fault, make_shop, outcomes, put, put_photos
+from watched import Attempt, attempt, attempts
 from fabric_touch import cli
 from fabric_touch.blends import parse_blend
 from fabric_touch.captions import read_coco
@@ -15,7 +16,8 @@ from fabric_touch.core import FabricError
 from fabric_touch.data import read_fabrics
 from fabric_touch.deepfashion import read_deepfashion
 
-given, settings, st = (getattr(pytest.importorskip('hypothesis'), n) for n in ('given', 'settings', 'strategies'))
+hypothesis = pytest.importorskip('hypothesis')
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures('one_thread'), pytest.mark.filterwarnings('ignore:.*fork'),
               pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='memory is watched as Linux tells it')]
 
@@ -31,9 +33,19 @@ def room(tmp_path_factory): return tmp_path_factory.mktemp('hostile')
 
 def escape(path): return lambda: open(path, 'w')
 
-@pytest.mark.parametrize('f, kind, saw', [(lambda: 1, 'fine', ''), (lambda: os.kill(os.getpid(), signal.SIGSEGV), 'crash', ''), (lambda: bytearray(10**9), 'memory', ''), (lambda: signal.pause(), 'timeout', ''), (lambda: os.system('true'), 'refused', 'os.system'),
-                                          (escape('/nowhere/of/ours'), 'refused', 'wrote'), (lambda: os.remove('/nowhere/of/ours'), 'refused', 'os.remove'), (lambda: os.rename('/nowhere/a', '/nowhere/b'), 'refused', 'os.rename'), (lambda: json.loads('{'), 'refused', '')],
-                         ids=['fine', 'crash', 'memory', 'hang', 'system', 'write', 'remove', 'rename', 'error'])
+GUARDED = {   # what is done -> (how, what comes of it, what is seen)
+    'fine':   (lambda: 1, 'fine', ''),
+    'error':  (lambda: json.loads('{'), 'refused', ''),
+    'crash':  (lambda: os.kill(os.getpid(), signal.SIGSEGV), 'crash', ''),
+    'hang':   (lambda: signal.pause(), 'timeout', ''),
+    'memory': (lambda: bytearray(10**9), 'memory', ''),
+    'system': (lambda: os.system('true'), 'refused', 'os.system'),
+    'write':  (escape('/nowhere/of/ours'), 'refused', 'wrote'),
+    'remove': (lambda: os.remove('/nowhere/of/ours'), 'refused', 'os.remove'),
+    'rename': (lambda: os.rename('/nowhere/a', '/nowhere/b'), 'refused', 'os.rename'),
+}
+
+@pytest.mark.parametrize('f, kind, saw', GUARDED.values(), ids=GUARDED)
 def test_the_guard_sees_it(f, kind, saw):
     o = attempt(f, seconds=1, memory=300)
     assert o.kind == kind and (any(saw in s for s in o.saw) if saw else not o.saw), o
@@ -63,9 +75,7 @@ def test_reader(name, room, request):
 
 @pytest.fixture(scope='module')
 def shop(room):
-    (room/'shop').mkdir()
-    done = attempt(lambda: hostile._shop(room/'shop'), 60, 4000, (room,))
-    assert done.kind == 'fine', done
+    make_shop(room/'shop')
     return room
 
 def test_every_command_has_a_row(): assert {*COMMANDS} == {n for n in cli.__all__ if n.startswith('ft_')}
@@ -74,7 +84,8 @@ def test_every_command_has_a_row(): assert {*COMMANDS} == {n for n in cli.__all_
 def test_command(name, shop, request):
     if name == 'ft_multimodal': pytest.importorskip('transformers'); pytest.importorskip('tokenizers')
     if name == 'ft_embed': pytest.importorskip('pyarrow')
-    bad = [(o.name[1:3], why) for o in attempts(command_attempts(name, shop, 99 if request.config.getoption('--stress') else 2), 20, 1500) if (why := o.check or o.saw or (o.kind != 'fine' and f'{o.kind} {o.error}: {o.text[:200]}'))]
+    todo = command_attempts(name, shop, 99 if request.config.getoption('--stress') else 2)
+    bad = [(o.name[1:3], why) for o in attempts(todo, 20, 1500) if (why := command_fault(o))]
     if bad and name in OPEN: pytest.xfail(f'{OPEN[name]}: {len(bad)}, {bad[0]}')
     assert not bad, f'{len(bad)} of them: {bad[:5]}'
 
@@ -88,7 +99,7 @@ def test_full_disk(room):
 
 # ---- whatever is given, by hypothesis
 
-FREE = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[*__import__('hypothesis').HealthCheck])
+FREE = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[*hypothesis.HealthCheck])
 names = st.text(st.sampled_from('aé,;"\'\n\0\u202e\x1b/.=-{0}%'), max_size=8)
 leaves = st.none() | st.booleans() | st.integers(-2**70, 2**70) | st.floats() | names
 values = st.recursive(leaves, lambda v: st.lists(v, max_size=3) | st.dictionaries(names, v, max_size=3), max_leaves=8)
@@ -118,7 +129,7 @@ heads = st.lists(st.sampled_from(['fabric', 'blend', 'softness', 'id', 'title', 
 @FREE
 def test_tables(tmp_path_factory, head, rows):
     file = tmp_path_factory.mktemp('tables')/'t.csv'
-    file.write_bytes(hostile._csv([head, *rows]))
+    file.write_bytes(csv_bytes([head, *rows]))
     for read in (lambda p: read_fabrics(p, 'softness'), read_pages):
         try: assert len(read(file))
         except FabricError as e: said(e)
@@ -133,7 +144,7 @@ def mutated(make, read, form):
         file = data.draw(st.sampled_from(sorted(p for p in f.rglob('*') if p.suffix in ('.json', '.txt'))))
         old = raw = file.read_bytes()
         for attack, seed in how:
-            try: raw = ATTACKS[form][attack](raw, hostile.Dice(seed, place))
+            try: raw = ATTACKS[form][attack](raw, Dice(seed, place))
             except Exception: raw = raw or old           # an attack on what another left
         file.write_bytes(raw)
         try: assert len(read(f).items)
@@ -142,9 +153,13 @@ def mutated(make, read, form):
         shutil.rmtree(place)
     return test
 
-def small_coco(f): hostile._photos(f, ['images/a.png', 'images/b.png']); (f/'coco.json').write_text(json.dumps(hostile._COCO | dict(annotations=[dict(id=1, image_id=1, caption='a cloth')])))
+def small_coco(f):
+    put_photos(f, 'images/a.png images/b.png')
+    put(f, {'coco.json': json.dumps(COCO | dict(annotations=[dict(id=1, image_id=1, caption='a cloth')]))})
+
 def small_deepfashion(f):
-    hostile._write(f, list_attr_cloth__txt='2\nattribute_name attribute_type\nstriped 1\ncotton 2\n', list_attr_img__txt='2\nimage_name attribute_labels\nimg/a.jpg 1 -1\nimg/b.jpg -1 1\n', list_bbox__txt='2\nimage_name x_1 y_1 x_2 y_2\nimg/a.jpg 1 1 9 9\nimg/b.jpg 2 2 9 9\n')
+    put(f, {'list_attr_cloth.txt': '2\nattribute_name attribute_type\nstriped 1\ncotton 2\n', 'list_attr_img.txt': '2\nimage_name attribute_labels\nimg/a.jpg 1 -1\nimg/b.jpg -1 1\n',
+            'list_bbox.txt': '2\nimage_name x_1 y_1 x_2 y_2\nimg/a.jpg 1 1 9 9\nimg/b.jpg 2 2 9 9\n'})
 
 test_coco = mutated(small_coco, lambda f: read_coco(f/'coco.json', f/'images'), 'json')
 test_deepfashion_files = mutated(small_deepfashion, read_deepfashion, 'txt')
