@@ -3,7 +3,7 @@
     python benchmarks/scale.py [--json FILE] [--parts photos pages encoders list] [--photos 1000 3000 10000] [--pages 1000 10000] [--repeats 1]
 
 Photos are cuts of 224 pixels out of generated swatches, as JPEG, in a temporary folder. Each run is a process of its own, whose memory and that of all its children is sampled. The seconds of one core that a shard takes are measured in the worker,
-so they hold where others use the machine too; wall time is given beside them, and `load`, how busy the machine was. All ways end with the same bytes, which is checked. `encoders` takes photos of the size that shops have, about 100 kB, and `list` a million
+which others on the machine disturb less than wall time, but do: to be run on a quiet one. `load` is how busy it was after each run. All ways end with the same bytes, which is checked. `encoders` takes photos of the size that shops have, about 100 kB, and `list` a million
 paths. The parts that are run replace their figures in the file; the others stay.
 """
 import hashlib, json as js, os, statistics, subprocess, sys, tempfile, threading, time

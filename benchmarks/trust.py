@@ -13,11 +13,10 @@ import torch
 from fastcore.script import call_parse
 from heads import read, write
 sys.path.insert(0, str(Path(__file__).parents[1]/'tests'))
-from hostile import READERS, _has, try_all
-from unplugged import JOBS, survive
 
 def inputs(flips):
     "Every reader against every attack"
+    from hostile import READERS, _has, try_all
     start, table = time.perf_counter(), try_all(flips, short=False)
     sums = dict(tried='sum', fine='sum', refused='sum', faults='sum', memory_mb='max', seconds='max')
     by = lambda k: table.groupby(k, sort=False).agg(sums).round(3).reset_index().to_dict('records')
@@ -26,6 +25,7 @@ def inputs(flips):
 
 def kills(n):
     "Every job, killed `n` times"
+    from unplugged import JOBS, survive
     rows = []
     for job in JOBS:
         start = time.perf_counter()

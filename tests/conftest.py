@@ -6,7 +6,7 @@ import pytest
 
 _data = Path(__file__).resolve().parents[2]/'shared'/'data'
 if _data.is_dir(): os.environ.setdefault('FABRIC_TOUCH_DATA', str(_data))
-os.environ.update(HF_HUB_OFFLINE='1', NO_ALBUMENTATIONS_UPDATE='1', MPLBACKEND='Agg')
+os.environ.update(HF_HUB_OFFLINE='1', NO_ALBUMENTATIONS_UPDATE='1', ORT_DISABLE_TELEMETRY='1', MPLBACKEND='Agg')
 if 'PYTEST_XDIST_WORKER' in os.environ: os.environ.setdefault('OMP_NUM_THREADS', '1')   # the workers share the cores
 # commands run as processes of their own: what asks for a proxy there meets a closed port of this machine
 os.environ.update({k: 'http://127.0.0.1:9' for k in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY')})

@@ -51,7 +51,7 @@ def look(x):
     if isinstance(x, (list, tuple)): return str([look(o) for o in x])
     return re.sub(r' at 0x[0-9a-f]+', '', repr(x))
 
-def has(module): return importlib.util.find_spec(module) is not None
+def _has(module): return importlib.util.find_spec(module) is not None
 
 def put(folder, files):
     "Write files, name -> bytes or text"
@@ -204,7 +204,7 @@ def _pages(f):
     put_photos(f, NAMES)
     t = pd.DataFrame([dict(id=f'p{i}', title=f'cotton dress {i}', photos='a.png|b.png', label='100% cotton', fabric_photos='c.png') for i in range(4)])
     t.to_csv(f/'pages.csv', index=False); t.to_csv(f/'pages.tsv', index=False, sep='\t'); t.to_json(f/'pages.jsonl', orient='records', lines=True)
-    if has('pyarrow'): t.to_parquet(f/'pages.parquet', engine='pyarrow', index=False)
+    if _has('pyarrow'): t.to_parquet(f/'pages.parquet', engine='pyarrow', index=False)
     put(f, {'page.json': json.dumps(dict(title='cotton dress', photos=['a.png'], label='100% cotton', fabric_photos=['b.png']))})
 
 def _read_pages(path):
@@ -262,7 +262,7 @@ READERS |= {
 # ---- models of touch, attributes, cloth and sketches
 
 def _touch(f, encoder=8): touch.save_touch(touch.touch_model('mlb', encoder, pretrained=False).eval(), f/'m', data='nothing')
-def _touch_that_sees(f): _touch(f, 'swatch')
+def _touch_that_sees(f): _touch(f, 'test_resnet')
 
 def _reference(f):
     parts, back = touch.touch_model('venezia', 512, ('softness',), pretrained=False), sorted(((o, t) for t,o in galata.REFERENCES['venezia'].items()), reverse=True)
@@ -273,12 +273,12 @@ def _encoder_weights(f): torch.save(encoders.image_encoder('test_resnet', False)
 
 def _attributes(f):
     t = deepfashion.attribute_table(pd.DataFrame(dict(image=['a.png', 'b.png'], labels=[['striped', 'cotton'], ['plain', 'wool']])), _GROUPS, ('pattern',))
-    m = attributes.attribute_model(t, 'swatch').eval()
+    m = attributes.attribute_model(t, 'test_resnet', pretrained=False).eval()
     m.thresholds = dict.fromkeys(t.groups, .5)
     attributes.save_attributes(m, f/'m')
 
 def _hybrid(f):
-    m = hybrid.HybridModel(dict(mobilenet=encoders.image_encoder('swatch')), ('knit', 'woven'), 'mobilenet')
+    m = hybrid.HybridModel(dict(mobilenet=encoders.image_encoder('test_resnet', False)), ('knit', 'woven'), 'mobilenet')
     m.seen, m.looks = torch.zeros(2, 16, dtype=torch.uint8), torch.zeros(2, 100, dtype=torch.uint8)
     hybrid.save_hybrid(m.eval(), f/'m')
 
@@ -469,11 +469,22 @@ def _tree(folder):
     def what(p): return os.readlink(p) if p.is_symlink() else p.read_bytes() if p.is_file() else None if p.is_dir() else True
     return {str(p.relative_to(folder)): what(p) for p in sorted(folder.rglob('*'))}
 
-def _facts(folder): return {str(p.relative_to(folder)): (p.lstat().st_mtime_ns, p.lstat().st_size) for p in folder.rglob('*')}
+def _facts(folder, start=''):
+    "Name -> when it was changed and how large it is, of all that is in a folder"
+    res = {}
+    for e in os.scandir(folder):
+        s, name = e.stat(follow_symlinks=False), start + e.name
+        res[name] = s.st_mtime_ns, s.st_size
+        if e.is_dir(follow_symlinks=False): res |= _facts(e.path, f'{name}/')
+    return res
 
-def _restore(folder, tree, facts=None):
-    "Put back what a tree holds, if the folder is not as it was then"
-    if facts is not None and _facts(folder) == facts: return
+def renew(path, data):
+    "Write a file in the place of another; where one is cut to nothing first, the disk is waited for"
+    path.unlink()
+    path.write_bytes(data)
+
+def _restore(folder, tree):
+    "Put back what a tree holds"
     shutil.rmtree(folder, ignore_errors=True); folder.mkdir()
     for name,what in tree.items():
         p = folder/name
@@ -483,13 +494,13 @@ def _restore(folder, tree, facts=None):
         else: p.write_bytes(what)
 
 def seat(name, room):
-    "The good input of a reader, beside a folder of secrets: (place, what was made). It is made here, so that the children find loaded what it loads"
+    "The good input of a reader, beside a folder of secrets: (place, what was made, the secrets). It is made here, so that the children find loaded what it loads"
     place, r = room/re.sub(r'\W+', '_', name), READERS[name]
     for d in ('given', 'secret'): (place/d).mkdir(parents=True)
     put(place/'secret', {'photo.png': photo(), 'decoy': DECOY}); os.mkfifo(place/'secret'/'pipe')
     for m in r.needs: need(m)
     r.make(place/'given')
-    return place, _tree(place/'given')
+    return place, _tree(place/'given'), _tree(place/'secret')
 
 def _resign(folder, file):
     "Where weights were exchanged, the card beside them with their digest"
@@ -501,44 +512,45 @@ def _changed(now, before, allowed):
     names = {k for k,v in now.items() if before.get(k) != v} | {*before} - {*now}
     return sorted(k for k in names if not k.startswith(allowed) and not k.endswith('lock'))
 
-def tried(name, place, tree, file, attack, k, clean):
+def tried(name, place, tree, secrets, file, attack, k, clean):
     "The attempt to read what an attack made of a good file; `clean` is what all attempts on it share: the facts of the good folder, and what is read of it"
     r, given = READERS[name], place/'given'
-    dice, before, secrets = Dice(f'{name} {file} {attack} {k}', place), {}, _tree(place/'secret')
+    dice, before, secret = Dice(f'{name} {file} {attack} {k}', place), {}, place/'secret'
     def prepare():
-        _restore(given, tree, clean.get('facts')); clean['facts'] = _facts(given)
+        if clean.get('facts') != _facts(given): _restore(given, tree); clean['facts'] = _facts(given)
+        clean.setdefault('secret', _facts(secret))
         if attack in PLACES: PLACES[attack](given/file, dice)
         elif file:
-            (given/file).write_bytes(ATTACKS[r.forms[file]][attack](tree[file], dice))
+            renew(given/file, ATTACKS[r.forms[file]][attack](tree[file], dice))
             if attack.startswith('signed: ') and r.forms[file] == 'safetensors': _resign(given, file)
         before.update(_facts(given))
     def check(found):
         if dice.marker.exists(): dice.marker.unlink(); return 'the thief was let in'
-        if _tree(place/'secret') != secrets: _restore(place/'secret', secrets); return 'a file outside the folder was changed'
+        if _facts(secret) != clean['secret']: _restore(secret, secrets); del clean['secret']; return 'a file outside the folder was changed'
         if r.same and found is not None and not attack.startswith('signed: ') and clean.setdefault('good', look(found)) != look(found): return 'read as something else than it was'
         now = _facts(given)
-        if file and now == before and attack not in PLACES: (given/file).write_bytes(tree[file]); clean['facts'] = _facts(given)      # all else is as it was
+        if file and now == before and attack not in PLACES: renew(given/file, tree[file]); clean['facts'] = _facts(given)      # all else is as it was
         left = [k for k in _changed(now, before, r.writes) if not (given/k).is_dir()]
         return f'left behind or changed: {left[:3]}' if left else ''
-    return Attempt((name, file, attack, k), prepare, lambda: r.read(given), check, (given,), place/'secret' if r.stays and attack not in PLACES else None)
+    return Attempt((name, file, attack, k), prepare, lambda: r.read(given), check, (given,), secret if r.stays and attack not in PLACES else None)
 
 ALWAYS = (*THIEVES, 'thieves beside it', 'thieves in its place')
 
 def plan(name, flips=20, short=True):
-    "(file, attack, number) of each attempt on a reader; a short run has a seeded sample of what is neither a flip nor a thief"
+    "(file, attack, number) of each attempt on a reader; a short run has a seeded sample of what is neither a flip nor a thief, and three thieves where many would go one way"
     r, dice = READERS[name], random.Random(name)
-    files, some = [*r.forms], 12 if r.dear else 36
+    files, some, few = [*r.forms], 12 if r.dear else 36, short and (r.dear or len(r.forms) > 2)
     for file,form in r.forms.items():
         rest = [(file, a, k) for a in (*ATTACKS[form], *PLACES) if a != 'flip' and a not in ALWAYS for k in range(1 if short or a not in DRAWN else 5)]
-        yield from dice.sample(rest, min(len(rest), max(some//len(files), some//4))) if short else rest
-        yield from ((file, a, 0) for a in (dice.sample(ALWAYS, 3) if short and r.dear else ALWAYS))
+        yield from dice.sample(rest, min(len(rest), max(some//len(files), some//6))) if short else rest
+        yield from ((file, a, 0) for a in (dice.sample(ALWAYS, 3) if few else ALWAYS))
     yield from ((files[k % len(files)], 'flip', k) for k in range(max(len(files), flips//4) if short and r.dear else flips))
 
 def outcomes(name, room, flips=20, short=True, seconds=SECONDS, memory=MEMORY):
     "What came of all that was tried on a reader; first of what is good, which has to be read"
-    place, tree = seat(name, room)
+    place, *trees = seat(name, room)
     clean, todo = {}, [(None, 'nothing', 0), *plan(name, flips, short)]
-    yield from attempts([tried(name, place, tree, *t, clean) for t in todo], seconds, memory)
+    yield from attempts([tried(name, place, *trees, *t, clean) for t in todo], seconds, memory)
     shutil.rmtree(place, ignore_errors=True)
 
 def fault(o, memory=MEMORY):
@@ -562,9 +574,9 @@ def told_badly(o, names):
     return '' if any(n in o.text for n in names) else f'names none of {names}: {o.text[:300]}'
 
 def try_all(flips=20, short=True, names=None, room=None):
-    "A table of what was tried: reader, dear?, attack, tried, fine, refused, faults, and the most memory (MB) and time (seconds) of one attempt; dear readers have a quarter of the flips in a short run"
+    "A table of what was tried: reader, dear?, attack, tried, fine, refused, faults, most memory (MB) and time (seconds) of one attempt; dear readers get a quarter of the flips in a short run"
     torch.set_num_threads(1)                      # children are forked
-    here = [n for n in names or READERS if all(map(has, READERS[n].needs))]
+    here = [n for n in names or READERS if all(map(_has, READERS[n].needs))]
     def row(n, o):
         what = dict(reader=n, dear=READERS[n].dear, attack=o.name[2], tried=1, fine=o.kind == 'fine', refused=o.kind == 'refused')
         return what | dict(faults=bool(fault(o)), memory_mb=o.mb, seconds=o.seconds)
