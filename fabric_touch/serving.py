@@ -21,7 +21,7 @@ from .checkpoints import CARD, CheckpointError, read_card, _card_bytes, _clean, 
 from .swatches import make_blends
 from .train import activate
 from .mixture import EncoderHalf, check_shares
-from .fusion import CompactBilinear, OuterAttention
+from .fusion import OuterAttention
 from .heads import fuse as folded
 from .touch import TouchModel, TouchPrediction, VectorsOnly, load_touch, touch_probs, _read_blend
 
@@ -55,7 +55,6 @@ def _no_questions(model):
     "Parts that look at numbers before they decide, replaced by such that do not"
     for m in model.modules():
         if isinstance(m, OuterAttention): m.exact = True
-        if isinstance(m, CompactBilinear): m.sketch = lambda x, place, sign, n=m.n_out: x.new_zeros(x.shape[0], n).index_add(1, place, x*sign)   # `len` would fix the batch
     if isinstance(half := model.blend_encoder, EncoderHalf): model.blend_encoder = nn.Sequential(half.encoder, half.normalize)
     return model
 
