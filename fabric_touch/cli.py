@@ -14,7 +14,7 @@ from inspect import Parameter
 from json import dumps
 from pathlib import Path
 from fastcore.docments import docments
-from .core import FabricError, need, whole_file
+from .core import FabricError, need, whole_file, _printable
 from .blends import format_blend
 from .options import MultimodalConfig
 
@@ -46,7 +46,7 @@ def command(f, options=None):
         warnings.filterwarnings('ignore', category=FutureWarning)      # of libraries, about other libraries
         try: return f(*args, **kwargs)
         except KeyboardInterrupt: print(f'{f.__name__}: stopped', file=sys.stderr); sys.exit(130)      # as a shell counts Ctrl-C
-        except (FabricError, OSError) as e: sys.exit(f'{f.__name__}: {e}')
+        except (FabricError, OSError) as e: sys.exit(f'{f.__name__}: ' + _printable(str(e)).replace('\n', '\\n'))      # a name may hold a line's end
         except ImportError as e:
             if 'install it with' not in str(e): raise
             sys.exit(f'{f.__name__}: {e}')

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from fastcore.basics import patch
 from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import GroupKFold
-from .core import FabricError, pick, plain_file, whole_file
+from .core import FabricError, naming, naming_file, pick, plain_file, whole_file
 from .folders import _few, _label_text, _ordered
 from .metrics import _interval
 from .multilabel import _blocks
@@ -87,6 +87,7 @@ def _cells(file, last, own):
     except (pd.errors.ParserError, UnicodeDecodeError, FabricError): raise
     except ValueError as e: raise _no_number(file, last, own) or e from None
 
+@naming_file
 def _read_cells(file, last, own=()):
     "Text columns, the classes that have a column of chances, and these chances"
     try: d, numbers = _cells(plain_file(file), last, own)
@@ -366,7 +367,8 @@ def read_outputs(
     for name, f in named.items():
         read[name] = _read_output(f, own, classes)
         own = read[name].rows if own is None else own
-    classes = classes if classes is not None else _all_classes(read)
+    if classes is None:
+        with naming(next(iter(named.values()))): classes = _all_classes(read)
     return Outputs({name: _fitting(named[name], o, tuple(classes)) for name, o in read.items()}, tuple(classes))
 
 # %% ../nbs/05k_ensembles.ipynb #0000002b
@@ -381,7 +383,7 @@ def read_oofs(
     for name, f in named.items():
         read[name] = _read_oof(f, own, classes)
         own = read[name].rows[['image_path', 'target']] if own is None else own
-    classes = tuple(classes if classes is not None else _all_classes(read))
+    with naming(next(iter(named.values()))): classes = tuple(classes if classes is not None else _all_classes(read))
     members = {name: _fitting(named[name], o, classes) for name, o in read.items()}
     first = next(iter(members.values()))
     return Outputs(members, classes, first.y, first.folds if all(np.array_equal(o.folds, first.folds) for o in members.values()) else None)

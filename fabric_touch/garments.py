@@ -8,7 +8,7 @@ __all__ = ['OUTCOMES', 'Unused', 'PEOPLE', 'ANY_GARMENT', 'PAIRS', 'FALLBACKS', 
            'plot_cutouts', 'scan_photos', 'write_cutouts', 'label_masks', 'score_garments']
 
 # %% ../nbs/30_garments.ipynb #00000003
-import os, re
+import io, os, re
 from collections import Counter, namedtuple
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -382,7 +382,7 @@ def label_masks(
     names:list, # What each number is called
 )->dict: # Category -> mask (h, w) of bool
     "True masks by category, out of a picture of label numbers"
-    try: a = np.asarray(Image.open(plain_file(labels)) if isinstance(labels, (str, Path)) else labels)
+    try: a = np.asarray(Image.open(io.BytesIO(plain_file(labels).read_bytes())) if isinstance(labels, (str, Path)) else labels)
     except Exception as e: raise FabricError(f"{labels}: cannot be read as a picture of labels ({type(e).__name__}: {e})") from e
     if a.ndim != 2 or a.dtype.kind not in 'ui': raise FabricError(f"labels have shape {a.shape} of {a.dtype}; give one whole number for each pixel")
     odd = a[(a < 0) | (a >= len(names))]

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 import numpy as np, torch
-from .core import FabricError, need, paced, pick, whole_file
+from .core import FabricError, drop_folder, need, paced, pick, whole_file
 from .blends import FIBRES
 from .embeds import EmbeddingStore, _digests, _embed, _whole, locked
 from .encoders import image_encoder
@@ -314,10 +314,17 @@ def _left(out, names):
 
 # %% ../nbs/40c_scale.ipynb #00000026
 def _run(out, rows, make, about, run):
-    "Make the shards that are missing"
+    "Make the shards that are missing; a new folder goes again if its rows are refused"
     out = Path(out).absolute()
     if os.path.lexists(out) and not out.is_dir(): raise FabricError(f"{out} is a file; give a folder")
+    fresh = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
+    try: return _locked_run(out, rows, make, about, run)
+    except FabricError:
+        if fresh and os.listdir(out) == ['lock']: drop_folder(out)
+        raise
+
+def _locked_run(out, rows, make, about, run):
     with locked(out/'lock', wait=0):
         names = _plan(out, rows, about, run.shard)
         todo, failed, seconds = _left(out, names), 0, 0.

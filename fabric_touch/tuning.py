@@ -13,7 +13,7 @@ from copy import deepcopy
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from PIL import Image
-from .core import FabricError, default_device, need, paced, pick, save_image, seeded
+from .core import FabricError, default_device, need, paced, pick, plain_file, save_image, seeded
 from .data import MAX_PIXELS, load_photo
 from .checkpoints import CheckpointError, read_card, save_checkpoint, trained_on
 from .embeds import picture_digest
@@ -28,7 +28,8 @@ def _short(x, n=60): return repr(x) if len(repr(x)) <= n else repr(x)[:n] + '…
 def _tables(path):
     "The tables of an annotation file, each row with its keys: name -> id -> row"
     try:
-        with open(path, 'rb') as f: found = json.load(f)
+        with open(plain_file(path), 'rb') as f: found = json.load(f)
+    except FabricError: raise
     except OSError as e: raise FabricError(f"{path}: cannot be read ({e.strerror})") from e
     except (ValueError, RecursionError) as e: raise FabricError(f"{path}: no JSON, or cut off ({e}); get the file again") from e
     if not isinstance(found, dict):
