@@ -398,6 +398,7 @@ def read_pairs(
     if folder is not None:
         _is_folder(folder, 'the paths of the photos start there')
         d, left = _inside(d, folder)
+        d = d.reset_index(drop=True)
     table = CaptionTable(d if 'photo' in d else d.assign(photo=d.image)) if what == 'text' else replace(class_table(d), items=d)
     return _drop_faulty(replace(table, left_out=pd.DataFrame(left, columns=['file', 'why'], dtype=object)), check)
 

@@ -25,9 +25,14 @@ def _csv(path, sep=','):
     if isinstance(table.index, pd.RangeIndex): return table
     raise FabricError(f"{path}: its rows have more cells than its first line has names; name every column, and put quotes around a text that holds {sep!r}")
 
+def _parquet(path):
+    table = need('pyarrow.parquet', 'scale').read_table(path)
+    table.validate(full=True)                    # texts are UTF-8, and offsets lie inside
+    return table.to_pandas()
+
 _READERS = {'.csv': _csv, '.tsv': lambda p: _csv(p, '\t'),
             '.jsonl': lambda p: pd.read_json(p, lines=True, dtype=False, encoding='utf-8-sig'),
-            '.parquet': lambda p: need('pyarrow', 'scale') and pd.read_parquet(p, engine='pyarrow')}
+            '.parquet': _parquet}
 
 def _read_table(source):
     "(table, folder that its photos are relative to)"
@@ -188,7 +193,7 @@ def _agree(out, about, cards):
         if taken: raise FabricError(f"{out} holds {taken[0]} and no about.json, so what it rests on is not known, and it would be replaced; "
                                     "give another folder")
         with whole_file(path) as tmp: tmp.write_text(json.dumps(about | dict(cards=cards), indent=1))
-    try: found = json.loads(path.read_text(encoding='utf-8'))
+    try: found = json.loads(plain_file(path).read_text(encoding='utf-8'))
     except (ValueError, OSError, RecursionError) as e: raise FabricError(f"{path} cannot be read ({e}); give another folder") from e
     differ = [k for k in about if not isinstance(found, dict) or found.get(k) != about[k]]
     if differ: raise FabricError(f"{out} was made with other {', '.join(differ)}; give another folder, or the same models")

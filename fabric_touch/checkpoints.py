@@ -8,7 +8,7 @@ __all__ = ['MAX_CARD', 'MAX_DEPTH', 'FORMAT', 'WEIGHTS', 'CARD', 'Loaded', 'WRAP
            'load_weights', 'bounded', 'load_checkpoint', 'safe_torch_load', 'read_arrays', 'read_state']
 
 # %% ../nbs/06_checkpoints.ipynb #00000003
-import hashlib, json, math, mmap, os, platform, re, stat, tarfile, time, warnings, zipfile
+import hashlib, io, json, math, mmap, os, platform, re, stat, tarfile, time, warnings, zipfile
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager, suppress
@@ -519,7 +519,7 @@ def safe_torch_load(
         if not claim:
             with warnings.catch_warnings(), _numbers_alone():
                 warnings.simplefilter('ignore')
-                found = torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
+                found = torch.load(path if zipped else io.BytesIO(path.read_bytes()), map_location='cpu', weights_only=True, mmap=zipped)
     except Exception as e: raise CheckpointError(f"{path} {_refusal(path, e)}") from None
     if not claim and _outsized(found, path.stat().st_size) is not None: claim = "holds a tensor that is not dense or larger than the file"
     if claim: raise CheckpointError(f"{path} {claim}; it was refused, since no weights need that")

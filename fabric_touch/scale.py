@@ -321,7 +321,7 @@ def _run(out, rows, make, about, run):
     out.mkdir(parents=True, exist_ok=True)
     try: return _locked_run(out, rows, make, about, run)
     except FabricError:
-        if fresh and os.listdir(out) == ['lock']: drop_folder(out)
+        if fresh and not (out/'card.json').exists(): drop_folder(out)
         raise
 
 def _locked_run(out, rows, make, about, run):

@@ -372,12 +372,14 @@ def save_touch(
 # %% ../nbs/20_touch.ipynb #00000038
 def _from_card(card):
     "An untrained model of the shape that a card describes"
-    try:
-        name, recipe, e, targets = card['recipe'], Recipe(**card['parts']), card['encoder'], as_targets([Target(*t) for t in card['targets']])
-        encoder = e['n_out'] if e['name'] == 'vectors' else encoder_from_card(e)
+    try: return _described(card)
     except FabricError: raise
     except (KeyError, TypeError, AttributeError) as err:
         raise FabricError(f"card.json does not describe a touch model ({type(err).__name__}: {err}); it needs recipe, parts, targets and encoder as save_touch writes them") from err
+
+def _described(card):
+    name, recipe, e, targets = card['recipe'], Recipe(**card['parts']), card['encoder'], as_targets([Target(*t) for t in card['targets']])
+    encoder = e['n_out'] if e['name'] == 'vectors' else encoder_from_card(e)
     if RECIPES.get(name, recipe) != recipe:
         raise FabricError(f"recipe {name!r} was saved as {recipe}, but here it is {RECIPES[name]}; load it with the version that saved it")
     model = touch_model(recipe, encoder, targets, pretrained=False, **{k: v for k,v in card.get('head_args', {}).items() if k != 'weights'})

@@ -21,21 +21,6 @@ given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategi
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures('one_thread'), pytest.mark.filterwarnings('ignore:.*fork'),
               pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='memory is watched as Linux tells it')]
 
-# what is found and is not mended yet: reader or writer -> whose it is and what is open; a row goes as soon as nothing is left of it
-OPEN = {
-    'outputs':       '05k: an error without the file',
-    'out of fold':   '05k: an error without the file',
-    'annotations':   '35: a file without an end',
-    'ft_demo':       '41: a long path whole',
-    'ft_predict':    '41: a long path whole, a line end in a name',
-    'ft_train':      '41: a line end in a name',
-    'ft_evaluate':   '41: a line end in a name',
-    'ft_sort':       '41: a line end in a name',
-    'ft_multimodal': '41: a line end in a name',
-    'ft_product':    '41: a long path whole, a line end in a name',
-    'ft_embed':      '41: a long path whole, a line end in a name; 40c: a folder is left',
-}
-
 @pytest.fixture(scope='module')
 def room(tmp_path_factory): return tmp_path_factory.mktemp('hostile')
 
@@ -95,7 +80,6 @@ def test_reader(name, room, request):
     for n in READERS[name].needs: pytest.importorskip(n)
     stress = request.config.getoption('--stress')
     bad = [(o.name[1:], why) for o in outcomes(name, room, 1000 if stress else 20, not stress) if (why := fault(o))]
-    if bad and name in OPEN: pytest.xfail(f'{OPEN[name]}: {len(bad)}, {bad[0]}')
     assert not bad, f'{len(bad)} of them: {bad[:5]}'
 
 # ---- commands
@@ -113,7 +97,6 @@ def test_command(name, shop, request):
     if name == 'ft_embed': pytest.importorskip('pyarrow')
     todo = command_attempts(name, shop, 99 if request.config.getoption('--stress') else 2)
     bad = [(o.name[1:3], why) for o in attempts(todo, 20, 1500) if (why := command_fault(o))]
-    if bad and name in OPEN: pytest.xfail(f'{OPEN[name]}: {len(bad)}, {bad[0]}')
     assert not bad, f'{len(bad)} of them: {bad[:5]}'
 
 # ---- full disks
