@@ -463,6 +463,6 @@ def read_survey(
     ratings, blends, folds = _fabric_table(folder/'ratings.csv', many=True), _fabric_table(folder/'blends.csv'), _fabric_table(folder/'folds.csv', 'fold')
     with naming(f"{folder/'ratings.csv'} with blends.csv"): fabrics = read_fabrics(ratings.merge(blends, on='fabric', how='left'))
     fold = _numbers(fabrics.items[['fabric']].merge(folds, on='fabric', how='left').fold).to_numpy(float)
-    fold[~np.isfinite(fold)] = np.nan
+    fold = np.where(np.isfinite(fold), fold, np.nan)
     if np.isnan(fold).any(): raise FabricError(f"{folder/'folds.csv'}: {int(np.isnan(fold).sum())} fabrics of ratings.csv stand in no fold")
     return fabrics, [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in sorted(set(fold))]

@@ -196,7 +196,7 @@ def find_weights(
     found = next((d/file for d in folders if Path(file).name == file and os.path.isfile(d/file)), None)
     if found: return found
     fetch = f"fetch it from {row.url} ({row.size}, {row.licence}) and put it" if file == row.file else "put it"
-    raise FabricError(f"{file} is not here; {fetch} into {cache}, or give its path: pretrained='…/{Path(file).name}'" + ('' if file == row.file else f"; the published file is {row.file}"))
+    raise FabricError(f"{str(file)[:300]} is not here; {fetch} into {cache}, or give its path: pretrained='…/{Path(file).name[:100]}'" + ('' if file == row.file else f"; the published file is {row.file}"))
 
 # %% ../nbs/14_detectors.ipynb #0000001f
 FLOOR = .05   # detections below this score are not even looked at; who uses them sets the limit that counts

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 import numpy as np, torch
-from .core import FabricError, drop_folder, need, paced, pick, whole_file
+from .core import FabricError, drop_folder, naming, need, paced, pick, whole_file
 from .blends import FIBRES
 from .embeds import EmbeddingStore, _digests, _embed, _whole, locked
 from .encoders import image_encoder
@@ -51,7 +51,7 @@ def _checked(paths, what):
         yield _as_utf8(str(p))
 
 def _table_paths(path, column):
-    read = pick(_TABLES, path.suffix.lower(), 'kind of table')
+    with naming(path): read = pick(_TABLES, path.suffix.lower(), 'kind of table')
     try: yield from read(path, column)
     except (FabricError, ImportError): raise
     except Exception as e: raise FabricError(f"{path} cannot be read as a table ({type(e).__name__}: {str(e)[:160]})") from e

@@ -367,7 +367,8 @@ _OOF = ('probs', 'flattered', 'y', 'folds', 'groups')
 def _oof(file, card):
     "The arrays of a member, if they are what its card says"
     n, k = card['n'], len(card['classes'])
-    a = read_arrays(file)
+    try: a = read_arrays(file)
+    except CheckpointError as e: raise ValueError(str(e)) from e                    # which `_from` tells how to mend
     for name in _OOF[:2]: _chances(a[name], n, k, name)
     for name,top in dict(y=k, folds=card['n_folds'], groups=n).items():
         if len(_class_numbers(a[name], top, name)) != n: raise ValueError(f'{len(a[name])} {name} of {n} drawings')
