@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2, numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torch import nn
 from fastai.vision.all import *
-from .core import FabricError, cache_dir, default_device, drop_folder, keep_memory, paced, pick, plain_file, seeded, whole_file
+from .core import FabricError, cache_dir, default_device, drop_folder, keep_memory, naming, paced, pick, plain_file, seeded, whole_file
 from .data import array_dls, as_photo
 from .plots import save_figure
 from .folders import ClassTable, _few, _no_folder, alike
@@ -378,7 +378,8 @@ def _oof(file, card):
 @contextmanager
 def _from(file):
     "What goes wrong in a block as an error that names the file"
-    try: yield file
+    try:
+        with naming(file): yield file
     except CheckpointError: raise
     except Exception as e:
         raise CheckpointError(f"{file}: not as fit_folds wrote it, or damaged ({type(e).__name__}: {e}); take it from a copy, or train again in another folder") from e
@@ -387,7 +388,7 @@ def _read_card(file):
     "What a member was trained with, as far as it is needed"
     with open(plain_file(file), 'rb') as f: card = _parse(f.read(MAX_CARD + 1))
     _class_names(card['classes']); _whole('n_folds', card['n_folds'], 2)
-    return card | dict(recipe=asdict(SketchRecipe(**card['recipe']).check()))
+    return card | dict(name=str(card['name']), recipe=asdict(SketchRecipe(**card['recipe']).check()))
 
 def _read_history(file, n_folds):
     res = pd.read_csv(plain_file(file))
@@ -410,7 +411,7 @@ def load_member(
     with _from(folder/'oof.npz') as f: rest = _oof(f, card)
     paths = _fold_checkpoints(folder, history, top)
     with _from(folder) as f: model = _fold_models(f, card, paths)
-    return Member(str(card['name']), tuple(card['classes']), model, *rest, history, card)
+    return Member(card['name'], tuple(card['classes']), model, *rest, history, card)
 
 # %% ../nbs/33_sketch.ipynb #00000030
 @dataclass
