@@ -47,8 +47,13 @@ def _unlike(x, forms):
 
 def _pair(v): return isinstance(v, list) and len(v) == 2 and isinstance(v[0], str) and v[0] and type(v[1]) in (int, float) and math.isfinite(v[1])
 
+# %% ../nbs/05m_tokens.ipynb #0000000b
 def _wrong(d):
     "Why the JSON of a tokenizer is not in T5's layout; empty if it is"
+    try: return _odd(d)
+    except (TypeError, OverflowError) as e: return f'it holds a value of another kind ({e})'
+
+def _odd(d):
     model = d.get('model') if isinstance(d, dict) else None
     if not isinstance(model, dict) or model.get('type') != 'Unigram': return 'it is not the JSON of a Unigram tokenizer'
     vocab = model.get('vocab')
@@ -58,7 +63,7 @@ def _wrong(d):
     step = _unlike(d.get('normalizer'), _FORMS) or _unlike(d.get('pre_tokenizer'), {'Sequence', 'WhitespaceSplit', 'Metaspace'})
     return f'it prepares texts by {step!r}, which T5 does not' if step else ''
 
-# %% ../nbs/05m_tokens.ipynb #0000000b
+# %% ../nbs/05m_tokens.ipynb #0000000c
 def _added(d):
     "Names of the added tokens, in the order of their ids"
     added = d.get('added_tokens') or []
@@ -77,7 +82,7 @@ def _pieces(d):
     if strange: raise FabricError(f"it has tokens of its own, such as {strange[0][:60]!r}")
     return vocab[:-SENTINELS] if inside else vocab
 
-# %% ../nbs/05m_tokens.ipynb #0000000d
+# %% ../nbs/05m_tokens.ipynb #0000000e
 class Tokens:
     "Text, locations and image codes as ids of one vocabulary"
     pad, eos, unk = 0, 1, 2
@@ -102,7 +107,7 @@ class Tokens:
     def __getstate__(self): return self.__dict__ | dict(tokenizer=None)
     def __setstate__(self, d): self.__dict__.update(d, tokenizer=_tokenizer(d['_text']))
 
-# %% ../nbs/05m_tokens.ipynb #0000000e
+# %% ../nbs/05m_tokens.ipynb #0000000f
 def _tokenizer(text):
     "The library's tokenizer out of JSON"
     try:
@@ -114,7 +119,7 @@ def _tokenizer(text):
         if isinstance(e, (KeyboardInterrupt, SystemExit)): raise
         raise FabricError(f"the tokenizer cannot be used: {' '.join(f'{type(e).__name__}: {e}'.split())[:200]}") from e
 
-# %% ../nbs/05m_tokens.ipynb #00000010
+# %% ../nbs/05m_tokens.ipynb #00000011
 _PLAIN = dict(type='Sequence', normalizers=[dict(type='Nmt'), dict(type='NFKC')])
 
 def _trained(texts, n):
@@ -131,7 +136,7 @@ def _trained(texts, n):
     vocab = [[p, round(least if len(p) == 1 and s < least + 1e-4*len(vocab) else s, 6)] for p,s in vocab]
     return [[p, 0.] for p in _HEAD] + sorted(vocab, key=lambda v: (-v[1], v[0]))
 
-# %% ../nbs/05m_tokens.ipynb #00000011
+# %% ../nbs/05m_tokens.ipynb #00000012
 def train_tokens(
     texts, # Captions, labels, prompts: whatever the model reads and writes
     vocab_size:int=8000, # Pieces of text, 128 or more
@@ -156,7 +161,7 @@ def _texts(texts):
 
 def _short(t, n=60): return repr(t if not isinstance(t, str) or len(t) <= n else t[:n-1] + '…')[:n+20]
 
-# %% ../nbs/05m_tokens.ipynb #00000017
+# %% ../nbs/05m_tokens.ipynb #00000018
 @patch
 def ids(self:Tokens,
     texts, # List of texts
@@ -180,7 +185,7 @@ def _told(self:Tokens, text, row, most, empty):
     if not row and not empty: return 'is empty; leave it out, or give empty=True'
     return f'has {len(row) + 1:,} ids with its end, the limit is {most:,}; give truncate=True to cut it, or a larger max_length' if len(row) >= most else ''
 
-# %% ../nbs/05m_tokens.ipynb #00000019
+# %% ../nbs/05m_tokens.ipynb #0000001a
 @patch
 def text(self:Tokens,
     ids, # Of one text; or of several, as a list of lists, an array or a tensor
@@ -200,7 +205,7 @@ def text(self:Tokens,
 @patch
 def _said(self:Tokens, ids, apart): return ' '.join(map(self.tokenizer.id_to_token, ids)) if apart else self.tokenizer.decode(ids, skip_special_tokens=False)
 
-# %% ../nbs/05m_tokens.ipynb #0000001f
+# %% ../nbs/05m_tokens.ipynb #00000020
 def _numbers(k, n, what):
     "Whole numbers from 0 to n-1, as an int or an array"
     a = np.asarray(k)
@@ -223,7 +228,7 @@ def _within(ids, start, n):
     ids = np.asarray(ids, np.int64) - start
     return np.where((ids >= 0) & (ids < n), ids, -1)
 
-# %% ../nbs/05m_tokens.ipynb #00000022
+# %% ../nbs/05m_tokens.ipynb #00000023
 def pad_ids(
     rows, # Lists of ids
     pad:int=0, # Fills the rest
@@ -235,7 +240,7 @@ def pad_ids(
     res[mask] = np.concatenate([np.asarray(r, np.int64) for r in rows])
     return res, mask
 
-# %% ../nbs/05m_tokens.ipynb #00000025
+# %% ../nbs/05m_tokens.ipynb #00000026
 MAX_BYTES = 2**26   # of a tokenizer's file
 
 def _parse(data, where):
@@ -244,7 +249,7 @@ def _parse(data, where):
     except (ValueError, RecursionError) as e:
         raise FabricError(f"{where}: is no tokenizer, or damaged ({' '.join(f'{type(e).__name__}: {e}'.split())[:120]}); fetch it again, or learn one with train_tokens") from e
 
-# %% ../nbs/05m_tokens.ipynb #00000026
+# %% ../nbs/05m_tokens.ipynb #00000027
 def _bytes(path):
     "The bytes of a file that is not too large"
     try:
@@ -254,7 +259,7 @@ def _bytes(path):
         if isinstance(e, FabricError): raise
         raise FabricError(f"{path}: cannot be read ({getattr(e, 'strerror', None) or e}); give a folder or a file of a tokenizer") from e
 
-# %% ../nbs/05m_tokens.ipynb #00000027
+# %% ../nbs/05m_tokens.ipynb #00000028
 _MEND = "give the folder that holds tokenizer.json, or learn a vocabulary from your captions with train_tokens"
 _CONVERT = "transformers.T5TokenizerFast.from_pretrained(folder).save_pretrained(folder), with sentencepiece installed, writes tokenizer.json out of spiece.model"
 
@@ -281,7 +286,7 @@ def t5_tokens(
     try: return Tokens(_parse(_bytes(file), file), loc_vocab_size, image_vocab_size, multiple=128)
     except FabricError as e: raise FabricError(f"{name}: {e}") from e
 
-# %% ../nbs/05m_tokens.ipynb #0000002c
+# %% ../nbs/05m_tokens.ipynb #0000002d
 @patch
 def save(self:Tokens,
     path:str|Path, # A file that ends with .json, or a folder
@@ -297,7 +302,7 @@ def state(self:Tokens)->np.ndarray: # (bytes,) uint8
     "The vocabulary as an array, for a checkpoint"
     return np.frombuffer(zlib.compress(self._text.encode(), 9), np.uint8).copy()
 
-# %% ../nbs/05m_tokens.ipynb #0000002d
+# %% ../nbs/05m_tokens.ipynb #0000002e
 def load_tokens(
     path:str|Path, # As `Tokens.save` wrote it: a file, or a folder with tokenizer.json
 )->Tokens:
@@ -316,7 +321,7 @@ def tokens_from(
     except (ValueError, TypeError, zlib.error) as e: raise FabricError(f"the state is no vocabulary ({e}); give what Tokens.state gave") from e
     return _own(_parse(data, 'the state'), 'the state')
 
-# %% ../nbs/05m_tokens.ipynb #0000002e
+# %% ../nbs/05m_tokens.ipynb #0000002f
 def _own(d, where):
     "A vocabulary out of the JSON that `Tokens.save` wrote"
     if why := _wrong(d): raise FabricError(f"{where}: cannot be used: {why}; give what Tokens.save wrote")
@@ -329,7 +334,7 @@ def _own(d, where):
     except FabricError as e: raise FabricError(f"{where}: {e}") from e
     return res
 
-# %% ../nbs/05m_tokens.ipynb #00000032
+# %% ../nbs/05m_tokens.ipynb #00000033
 def _sides(size):
     "Widths and heights of photos as (n or 1, 4)"
     s = np.asarray(size, float)
@@ -352,7 +357,7 @@ def box_locs(
         raise FabricError(f'{which}: x0, y0, x1, y1 must lie in the photo, with x0 <= x1 and y0 <= y1; cut it to the photo')
     return np.floor(b.clip(0)*n/s).astype(np.int64).clip(0, n-1)
 
-# %% ../nbs/05m_tokens.ipynb #00000033
+# %% ../nbs/05m_tokens.ipynb #00000034
 def locs_boxes(
     bins, # (n, 4), 0 to n_loc-1
     size, # (w, h) of the photo, or (n, 2)
@@ -363,7 +368,7 @@ def locs_boxes(
     if k.ndim != 2 or k.shape[1] != 4: raise FabricError(f'bins have shape {k.shape}; give (n, 4)')
     return (k + .5)*_sides(size)/n_loc
 
-# %% ../nbs/05m_tokens.ipynb #00000035
+# %% ../nbs/05m_tokens.ipynb #00000036
 def box_text(
     boxes, # (n, 4), pixels: x0, y0, x1, y1
     size, # (w, h) of the photo, or (n, 2)
@@ -382,7 +387,7 @@ def text_boxes(
     if not k or len(k) % 4: raise FabricError(f'{_short(text)} has {len(k)} locations; a box is four')
     return locs_boxes(np.array(k).reshape(-1, 4), size, n_loc)
 
-# %% ../nbs/05m_tokens.ipynb #00000039
+# %% ../nbs/05m_tokens.ipynb #0000003a
 class Trie:
     "Rows of ids that may be written"
     def __init__(self,
@@ -403,7 +408,7 @@ class Trie:
         for k in prefix: node = node.get(int(k), {})
         return list(node)
 
-# %% ../nbs/05m_tokens.ipynb #0000003c
+# %% ../nbs/05m_tokens.ipynb #0000003d
 LABEL_FORM = 'a photo of {label}'   # how a class is said
 
 def _check_form(form):
