@@ -234,7 +234,7 @@ class Run:
         if self.address and self.workers == 0: raise FabricError("address is given and workers is 0, which means without Ray; leave one of them out")
 
 # %% ../nbs/40c_scale.ipynb #0000001f
-_QUIET = dict(RAY_USAGE_STATS_ENABLED='0', RAY_BACKEND_LOG_LEVEL='fatal', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0')   # no report, no notes on the screen, GPUs left as they are
+_QUIET = dict(RAY_BACKEND_LOG_LEVEL='fatal', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0')   # no notes on the screen, GPUs left as they are; `need` turns the reports off
 
 def _answers(address):
     "Refuse an address where nobody answers; Ray itself would wait for many minutes"
