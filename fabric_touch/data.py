@@ -87,7 +87,7 @@ def load_photo(
             if size: img.draft(None, (size, size))
             return upright(img)
     except FabricError: raise
-    except Exception as e: raise FabricError(f"{path}: cannot be read as a picture ({type(e).__name__}: {e})") from e
+    except Exception as e: raise FabricError(f"{path}: cannot be read as a picture ({type(e).__name__}: {str(e).replace(str(path), path.name)})") from e
 
 # %% ../nbs/03_data.ipynb #0000000d
 def as_photo(
@@ -234,16 +234,17 @@ def read_fabrics(
         if check:
             why = dict(check_photos(df.image).itertuples(index=False))
             bad += [(i, why[p]) for i,p in df.image.items() if p in why]
-    return _gather(*_leave_out(df, bad, skip_bad), targets)
+    return _gather(*_leave_out(df, bad, skip_bad, root), targets)
 
 # %% ../nbs/03_data.ipynb #0000001f
-def _leave_out(df, bad, skip_bad):
+def _leave_out(df, bad, skip_bad, root):
     "(rows that can be used, table of those that cannot), or an error that gives the reasons"
     bad = pd.DataFrame(bad, columns=['row', 'why']).drop_duplicates('row')
     if len(bad) and (not skip_bad or len(bad) == len(df)):
         shown = '\n'.join(f"  row {r}: {w}" for r,w in bad.head(10).itertuples(index=False))
-        raise FabricError(f"{len(bad)} of {len(df)} rows cannot be used; mend them, or leave them out with skip_bad=True:\n{shown}"
-                          + ('\n  …' if len(bad) > 10 else ''))
+        short = shown.replace(f'{root}{os.sep}', '')
+        raise FabricError(f"{len(bad)} of {len(df)} rows cannot be used; mend them, or leave them out with skip_bad=True:\n{short}"
+                          + ('\n  …' if len(bad) > 10 else '') + (f'\n  (photos are looked for in {root})' if short != shown else ''))
     return df.drop(index=bad.row), bad
 
 def _gather(df, left_out, targets):
