@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from pathlib import Path
+import json
 import numpy as np, torch
 from PIL import Image
 from .core import FabricError, cache_dir, data_dir, default_device, has_data, need, pick, plain_file, seeded
@@ -282,7 +283,7 @@ def _tuned_yolos(folder):
         if isinstance(kind, type) and issubclass(kind, tf.ImageProcessingMixin) and hasattr(kind, 'post_process_object_detection'): return kind(**kwargs)
         raise TypeError(f"{image_processor_type!r} prepares no photos for a detector")
     def make(card):
-        processor(**card['processor'])
+        processor(**card['processor']); _check_layers(card['arch'])
         return tf.AutoModelForObjectDetection.from_config(tf.AutoConfig.for_model(**card['arch']))
     net = _built(folder, 'yolos', make)
     return processor(**read_card(folder)['processor']), net, str(folder)
@@ -294,6 +295,18 @@ def _built(folder, base, make):
     except Exception as e: raise CheckpointError(f"{folder}: its card does not describe a {base} that can be built ({type(e).__name__}: {str(e)[:160]})") from e
 
 # %% ../nbs/14_detectors.ipynb #0000002b
+def _check_layers(config, most=1000):
+    "Refuse a description of more layers than any network has"
+    for k,v in config.items():
+        if isinstance(v, dict): _check_layers(v, most)
+        if 'layers' in k and isinstance(v, int) and v > most: raise ValueError(f"{k} is {v}; at most {most:,} are built")
+
+def _check_folder(folder):
+    "Refuse a folder with something that is no plain file, or with an endless network"
+    for path in folder.iterdir(): path.is_dir() or plain_file(path)
+    _check_layers(json.loads((folder/'config.json').read_bytes()))
+
+# %% ../nbs/14_detectors.ipynb #0000002d
 HUB = dict(yolos='valentinafeve/yolos-fashionpedia', grounding_dino='IDEA-Research/grounding-dino-tiny')   # names on the hub
 _YOLOS = dict(hidden_size=384, num_attention_heads=6, intermediate_size=1536, image_size=[512, 864], num_labels=46)   # the published one's sizes
 
@@ -302,7 +315,9 @@ def _from_hub(base, pretrained, kind):
     tf, where = need('transformers', 'garments'), str(HUB[base] if _given(pretrained) is True else pretrained)
     local, mend = os.path.isdir(where), f"connect once, or give a folder with config.json, preprocessor_config.json and model.safetensors, as huggingface.co/{HUB[base]} has them: pretrained='…'"
     def load(cls, **kwargs): return cls.from_pretrained(where, local_files_only=local, trust_remote_code=False, **kwargs)
-    def get(): return load(tf.AutoProcessor), *load(getattr(tf, kind), weights_only=True, output_loading_info=True)
+    def get():
+        if local: _check_folder(Path(where))
+        return load(tf.AutoProcessor), *load(getattr(tf, kind), weights_only=True, output_loading_info=True)
     try: prepare, net, facts = get() if local else fetched(get, f'{where!r}', mend)
     except FabricError: raise
     except Exception as e: raise CheckpointError(f"{where} cannot be read as a {base} ({type(e).__name__}: {' '.join(str(e).split())[:200]}); {mend}") from e
@@ -310,7 +325,7 @@ def _from_hub(base, pretrained, kind):
     if lacks: raise CheckpointError(f"{where} lacks {len(lacks)} weights of a {base}: {', '.join(lacks[:5])}; {mend}")
     return prepare, _put(net, net.state_dict(), where), where
 
-# %% ../nbs/14_detectors.ipynb #0000002d
+# %% ../nbs/14_detectors.ipynb #0000002f
 def _no_strip(img, most=4, longest=2048):
     "(a photo, if it is a strip made smaller and filled up with grey to at most `most` times as long as wide; its scale)"
     if max(img.size) <= most*min(img.size): return img, 1.
@@ -320,7 +335,7 @@ def _no_strip(img, most=4, longest=2048):
     filled.paste(small)
     return filled, scale
 
-# %% ../nbs/14_detectors.ipynb #0000002f
+# %% ../nbs/14_detectors.ipynb #00000031
 def yolos_detector(
     pretrained:bool|str|Path=True, # True: YOLOS of Fashionpedia; False: its shape with random weights; a folder, or a name of the hub
     floor:float=FLOOR, # Least score
@@ -337,7 +352,7 @@ def yolos_detector(
         return found_boxes(res['boxes'].cpu(), [net.config.id2label[i] for i in res['labels'].tolist()], res['scores'].cpu())
     return Detector('yolos', find, tuple(net.config.id2label.values()), net, source, "Apache-2.0; the weights' as their page says")
 
-# %% ../nbs/14_detectors.ipynb #00000030
+# %% ../nbs/14_detectors.ipynb #00000032
 def _as_words(labels):
     "Labels as Grounding DINO is told them"
     good = not isinstance(labels, str) and len(labels) and all(isinstance(l, str) and l.strip(' _') and '.' not in l for l in labels)
@@ -352,7 +367,7 @@ def _word_scores(logits, ids, tokenizer):
     tokens = logits[:, :len(ids)].sigmoid()                                  # (queries, tokens)
     return torch.stack([tokens[:, word & (label == k)].amax(1) for k in range(int((ids == stop).sum()))], 1)
 
-# %% ../nbs/14_detectors.ipynb #00000032
+# %% ../nbs/14_detectors.ipynb #00000034
 def grounding_dino_detector(
     pretrained:bool|str|Path=True, # True: the tiny published one; a folder, or a name of the hub
     labels:tuple=('person', *CATEGORIES), # What to look for, in words
@@ -374,7 +389,7 @@ def grounding_dino_detector(
         return found_boxes(boxes[keep], words[best[keep]], scores[keep])
     return Detector('grounding_dino', find, tuple(words.tolist()), net, source, 'Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #00000034
+# %% ../nbs/14_detectors.ipynb #00000036
 def tiny_yolos(
     folder:str|Path, # Where it is saved
     labels:tuple=('shirt, blouse', 'pants', 'shoe'), # What it can say
@@ -387,7 +402,7 @@ def tiny_yolos(
     tf.YolosImageProcessor(size=dict(shortest_edge=64, longest_edge=96)).save_pretrained(folder)
     return Path(folder)
 
-# %% ../nbs/14_detectors.ipynb #00000035
+# %% ../nbs/14_detectors.ipynb #00000037
 def tiny_grounding_dino(
     folder:str|Path, # Where it is saved
     words:tuple=('person', 'pants', 'shirt', 'skirt'), # The vocabulary of its tokenizer
@@ -404,7 +419,7 @@ def tiny_grounding_dino(
     tf.GroundingDinoProcessor(prepare, tf.BertTokenizer(vocab=str(folder/'vocab.txt'))).save_pretrained(folder)
     return folder
 
-# %% ../nbs/14_detectors.ipynb #0000003a
+# %% ../nbs/14_detectors.ipynb #0000003c
 @contextmanager
 def _kept():
     "What an import changes of PIL, torch, numpy, warnings and the environment is put back"
@@ -420,7 +435,7 @@ def ultralytics(
     if settings['sync']: settings.update(sync=False)
     return need('ultralytics' + part, 'yolo')
 
-# %% ../nbs/14_detectors.ipynb #0000003c
+# %% ../nbs/14_detectors.ipynb #0000003e
 _one = RLock()   # two threads that patch and restore at once would undo each other's
 
 @contextmanager
@@ -435,7 +450,7 @@ def caged(
 
 def _told(e): return f"{type(e).__name__}: {' '.join(str(e).split())[:160]}"
 
-# %% ../nbs/14_detectors.ipynb #0000003d
+# %% ../nbs/14_detectors.ipynb #0000003f
 def _yolo_yaml(name, tasks):
     try: return tasks.DetectionModel(name, verbose=False)
     except Exception as e: raise FabricError(f"{name} describes no detection model of ultralytics ({_told(e)})") from None
@@ -457,7 +472,7 @@ def yolo_net(pretrained):
     if type(net) is tasks.DetectionModel and tasks.guess_model_task(net) == 'detect': return net, source
     raise CheckpointError(f"{pretrained} holds a {type(net).__name__} and not a detection model of ultralytics")
 
-# %% ../nbs/14_detectors.ipynb #0000003e
+# %% ../nbs/14_detectors.ipynb #00000040
 def yolo_detector(
     pretrained:bool|str|Path=True, # True: yolo11n of COCO; False or a .yaml: random weights; a .pt, or a folder of `tune_detector`
     imgsz:int=None, # Side that photos are brought to, in pixels; as it was tuned, else 640
@@ -473,7 +488,7 @@ def yolo_detector(
     def find(img): return sv.Detections.from_ultralytics(run(np.ascontiguousarray(np.asarray(img)[..., ::-1]))[0])   # it takes blue first
     return Detector('yolo', find, tuple(net.names.values()), net, source, 'AGPL-3.0')
 
-# %% ../nbs/14_detectors.ipynb #00000041
+# %% ../nbs/14_detectors.ipynb #00000043
 def _fill(build, name, pretrained):
     "(network with its weights, where they are from); the weights are looked for before anything is built"
     path = None if pretrained is False else find_weights(name, pretrained)
@@ -500,7 +515,7 @@ def sam_segmenter(
         return torch.nn.functional.interpolate(masks.byte(), (h, w))[:, 0].bool().cpu().numpy()   # (n, 1, h, w) -> (n, h, w)
     return Segmenter(f'sam_{size}', encode, decode, net, source, 'Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #00000042
+# %% ../nbs/14_detectors.ipynb #00000044
 def tiny_sam():
     "A SAM of 50,000 random weights that sees 64 x 64 pixels"
     m = need('segment_anything.modeling', 'garments')
@@ -510,7 +525,7 @@ def tiny_sam():
         tell = m.MaskDecoder(transformer_dim=16, transformer=m.TwoWayTransformer(depth=2, embedding_dim=16, mlp_dim=32, num_heads=2), iou_head_hidden_dim=16)
         return m.Sam(see, ask, tell)
 
-# %% ../nbs/14_detectors.ipynb #00000045
+# %% ../nbs/14_detectors.ipynb #00000047
 def ultralytics_segmenter(
     name:str, # 'mobile_sam' or 'sam2'
     pretrained:bool|str|Path=True, # True: the published weights (of SAM 2 the tiny ones); False: random; a file
@@ -528,14 +543,14 @@ def ultralytics_segmenter(
     def decode(p, boxes): return p(bboxes=boxes)[0].masks.data.cpu().numpy()
     return Segmenter(name, encode, decode, net, source, 'AGPL-3.0; weights Apache-2.0')
 
-# %% ../nbs/14_detectors.ipynb #00000047
+# %% ../nbs/14_detectors.ipynb #00000049
 DETECTORS = dict(yolo=yolo_detector, yolos=yolos_detector, grounding_dino=grounding_dino_detector,
                  yolox=yolox_detector, whole=whole_detector)          # name -> pretrained, arguments -> Detector
 SEGMENTERS = {**{f'sam_{s}': partial(sam_segmenter, s) for s in ('vit_b', 'vit_l', 'vit_h')},
               **{n: partial(ultralytics_segmenter, n) for n in ('mobile_sam', 'sam2')},
               'grabcut': grabcut_segmenter, 'box': box_segmenter}   # name -> pretrained, arguments -> Segmenter
 
-# %% ../nbs/14_detectors.ipynb #00000048
+# %% ../nbs/14_detectors.ipynb #0000004a
 def _make(table, name, what, kwargs):
     row = pick(table, name, what)
     takes = list(signature(row).parameters)
@@ -557,7 +572,7 @@ def segmenter(
     "A segmenter by name; `pretrained` and the other arguments are those of its row"
     return _make(SEGMENTERS, name, 'segmenter', kwargs)
 
-# %% ../nbs/14_detectors.ipynb #0000004b
+# %% ../nbs/14_detectors.ipynb #0000004d
 def _photo(w, h): return np.random.default_rng(w*h).integers(0, 256, (h, w, 3), np.uint8)
 
 def check_detector(
