@@ -22,7 +22,7 @@ from fastai.callback.all import *
 from fastai.callback.fp16 import AMPMode
 from .core import FabricError, mend_folder, pick, seeded, whole_file
 from .checkpoints import CheckpointError, load_weights, read_both, save_checkpoint
-from .train import KeepState, changing, _check_together, _pack, _random_states, _set_random_states, _unpack
+from .train import KeepState, changing, _check_kinds, _check_together, _count, _number, _pack, _random_states, _set_random_states, _tensor, _unpack, _COMMON, _RECORD
 
 # %% ../nbs/08a_steps.ipynb #00000008
 def _none(opt, n): return lr_scheduler.ConstantLR(opt, factor=1., total_iters=0)
@@ -419,6 +419,8 @@ def _state(self:KeepSteps):
         grads={n: 0 for n,p in get_model(self.model).named_parameters() if p.grad is not None}, recorder=record,    # gradients are zero at the end of a step
         callbacks={cb.name: cb.state_dict() for cb in cbs if hasattr(type(cb), 'state_dict')}, counts={cb.name: cb.count for cb in cbs if 'count' in vars(cb)})
 
+_KINDS = _COMMON | dict(place=[_count]*2, best=_number, sums=[_number], rows=_tensor, random=_tensor, recorder=_RECORD | dict(values=_tensor))
+
 @patch
 def _read(self:KeepSteps):
     "The state in the folder; None if there is none"
@@ -428,6 +430,7 @@ def _read(self:KeepSteps):
     try:
         card, weights = read_both(self.folder, kind='steps', run=self._run())
         found = _unpack(card['state'], weights, 'state')
+        _check_kinds(found, _KINDS)
         epoch, batch = found['place']
         within = 0 <= epoch <= self.n_epoch and 0 <= batch <= len(self.dls.train) and 0 < found['done'] <= len(self.step_rates.rates)
         if not within: raise ValueError(f"it stands at step {found['done']}, batch {batch} of epoch {epoch}")

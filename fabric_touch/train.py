@@ -178,6 +178,9 @@ def state_dict(self:KeepBest): return {k: getattr(self, k) for k in ('rows', 'st
 @patch
 def load_state_dict(self:KeepBest, state):
     own = get_model(self.model).state_dict()
+    _check_kinds(state, dict(rows=[[_score]*len(self.names)], state=_anything, best=_number, best_epoch=_count, finite=_truth), 'keep_best')
+    if state['names'] != self.names: raise ValueError(f"it holds {str(state['names'])[:80]}, and this run tells {self.names}")
+    _check_kinds(state['state'] or {}, {'*': _tensor}, 'keep_best.state')
     if any(v.shape != own[k].shape for k,v in (state['state'] or {}).items()): raise ValueError("the best weights have other shapes than the model's")
     for k in self.state_dict(): setattr(self, k, state[k])
 
@@ -246,6 +249,30 @@ def _unpack(x, tensors, name):
     return {k: _unpack(v, tensors, f'{name}.{k}') for k,v in x.items()}
 
 # %% ../nbs/08_train.ipynb #00000033
+def _count(x): return type(x) is int and 0 <= x < 2**53
+def _number(x): return type(x) in (int, float)
+def _score(x): return x is None or _number(x)                  # None: there was nothing to take it from
+def _setting(x): return type(x) is bool or _number(x) and 0 <= x < 1e6
+def _truth(x): return type(x) is bool
+def _tensor(x): return isinstance(x, Tensor)
+def _scalar(x): return _tensor(x) and x.ndim == 0
+def _row(x): return _tensor(x) and x.ndim == 1
+def _slope(x): return _tensor(x) or x == 0
+def _anything(x): return True
+
+def _check_kinds(x, kinds, name='state'):
+    "Refuse a value that is not of its kind"
+    if isinstance(kinds, dict) and isinstance(x, dict):
+        if lacks := [k for k in kinds if k not in x and k != '*']: raise ValueError(f"{name} lacks {', '.join(lacks)}")
+        for k,v in x.items(): _check_kinds(v, kinds.get(k, kinds.get('*', _anything)), f'{name}.{k}')
+    elif isinstance(kinds, list) and isinstance(x, list):
+        if len(kinds) == 1: kinds = kinds*len(x)
+        if len(kinds) != len(x): raise ValueError(f"{name} has {len(x)} values, not {len(kinds)}")
+        for i,(v,kind) in enumerate(zip(x, kinds)): _check_kinds(v, kind, f'{name}.{i}')
+    elif not callable(kinds) or not kinds(x):
+        raise ValueError(f"{name} is {str(x)[:60]!r}, which is no {kinds.__name__[1:] if callable(kinds) else type(kinds).__name__}")
+
+# %% ../nbs/08_train.ipynb #00000036
 def _dice(dls): return [random, *(dl.rng for dl in dls.loaders if hasattr(dl, 'rng'))]     # Python's and those of the DataLoaders
 
 def _random_states(dls):
@@ -258,7 +285,7 @@ def _set_random_states(dls, states):
     np.random.set_state(tuple(states['numpy'])); torch.set_rng_state(states['torch'])
     for i,s in zip(range(torch.cuda.device_count()), states['gpus']): torch.cuda.set_rng_state(s, i)
 
-# %% ../nbs/08_train.ipynb #00000035
+# %% ../nbs/08_train.ipynb #00000038
 class KeepState(Callback):
     "Write the state of training to a folder after each epoch, and go on from it with the result of a run that was never stopped"
     order = 70   # after KeepBest
@@ -283,7 +310,7 @@ class KeepState(Callback):
     def after_cancel_fit(self):
         if self.due and len(self.recorder.values) > self.epoch: self._write(stopped=True)      # after an epoch, not within one
 
-# %% ../nbs/08_train.ipynb #00000037
+# %% ../nbs/08_train.ipynb #0000003a
 @patch
 def _run(self:KeepState): return dict(n_epoch=self.n_epoch, n_batches=len(self.dls.train), metrics=list(self.recorder.metric_names), tag=self.tag)
 
@@ -299,7 +326,7 @@ def _left(self:KeepState):
     "Gradients left over by accumulation; 0: there, and all zero"
     return {n: p.grad if p.grad.any() else 0 for n,p in get_model(self.model).named_parameters() if p.grad is not None}
 
-# %% ../nbs/08_train.ipynb #00000038
+# %% ../nbs/08_train.ipynb #0000003b
 @patch
 def _write(self:KeepState, stopped=False):
     if not _writes(): return
@@ -312,7 +339,12 @@ def _write(self:KeepState, stopped=False):
     if bad := _not_finite(tensors): warnings.warn(f"{self.folder}: the state after epoch {self.epoch} was not written: {bad}")
     else: save_checkpoint(self.folder, tensors, dict(kind='training', run=self._run(), state=packed))
 
-# %% ../nbs/08_train.ipynb #0000003a
+# %% ../nbs/08_train.ipynb #0000003d
+_RECORD = dict(iters=[_count], lrs=_row, losses=_row, smooth=[_count, _scalar], train_iter=_count)
+_COMMON = dict(done=_count, model={'*': _tensor}, opt=dict(state=[{'*': _anything}], hypers=[{'*': _setting}]), grads={'*': _slope},
+               callbacks={'*': _anything}, counts={'*': _count})
+_KINDS = _COMMON | dict(stopped=_truth, random={}, recorder=_RECORD | dict(values=[[_score]]), scaler={'*': _number})
+
 @patch
 def _refuse(self:KeepState, why, error=None):
     raise CheckpointError(f"{self.folder}: {why}; for another run give another folder, or delete this one, and training starts from the beginning") from error
@@ -327,13 +359,15 @@ def _read(self:KeepState):
         if self.folder.is_dir() and not any(self.folder.iterdir()): return
         card, weights = read_both(self.folder, kind='training', run=self._run())
         found = _unpack(card['state'], weights, 'state')
-        rows = [[*r] for r in found['recorder']['values']]
+        _check_kinds(found, _KINDS)
+        rows = found['recorder']['values']
         if not 0 < found['done'] == len(rows) <= self.n_epoch: raise ValueError(f"{found['done']} epochs done, {len(rows)} told of")
+        if any(len(r) != len(self.recorder.metric_names)-2 for r in rows): raise ValueError("rows of other lengths than there are losses and metrics")
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of training ({type(e).__name__}: {e})", e)
 
-# %% ../nbs/08_train.ipynb #0000003c
+# %% ../nbs/08_train.ipynb #0000003f
 @patch
 def _restore(self:KeepState):
     s = self.found
@@ -353,12 +387,22 @@ def _restore(self:KeepState):
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of this run ({type(e).__name__}: {e})", e)
     if s['stopped']: raise CancelFitException
 
-# %% ../nbs/08_train.ipynb #0000003d
+# %% ../nbs/08_train.ipynb #00000040
+@patch
+def _kinds_of_steps(self:KeepState):
+    "What the optimiser remembers of a parameter, learnt from one that takes a step of nothing"
+    p = nn.Parameter(torch.zeros(1))
+    p.grad = torch.zeros(1)
+    opt = self.opt_func([p], lr=0.)
+    opt.step()
+    return {k: _tensor if isinstance(v, Tensor) else _count if isinstance(v, int) else _number for k,v in opt.state[p].items()}
+
 @patch
 def _restore_steps(self:KeepState, s):
     "The optimiser's numbers and tensors, and gradients"
-    params, opt = self.opt.all_params().itemgot(0), s['opt']
+    params, opt, kinds = self.opt.all_params().itemgot(0), s['opt'], self._kinds_of_steps()
     for p,state in zip(params, opt['state']):
+        _check_kinds(state, kinds if state.keys() >= kinds.keys() else {'*': _setting}, 'state.opt')
         for k,v in state.items():
             if not isinstance(v, Tensor): continue
             if v.ndim and v.shape != p.shape: raise ValueError(f"{k} has shape {tuple(v.shape)}, the parameter {tuple(p.shape)}")
@@ -368,7 +412,7 @@ def _restore_steps(self:KeepState, s):
     params = dict(get_model(self.model).named_parameters())
     for k,g in s['grads'].items(): params[k].grad = g.to(params[k].device) if isinstance(g, Tensor) else torch.zeros_like(params[k])
 
-# %% ../nbs/08_train.ipynb #00000043
+# %% ../nbs/08_train.ipynb #00000046
 def best_epochs(
     values, # One for each epoch, lower is better
     n:int=3, # How many
@@ -393,7 +437,7 @@ class KeepTop(Callback):
         for p in self.folder.glob('epoch_*[0-9]'):
             if int(p.name[6:]) not in best: drop_folder(p)
 
-# %% ../nbs/08_train.ipynb #00000044
+# %% ../nbs/08_train.ipynb #00000047
 class KeepPreds(Callback):
     "Write the predictions of the validation rows to `epoch_000.npy`, … in a folder"
     def __init__(self, folder): self.folder, self.due = Path(folder), False
@@ -418,7 +462,7 @@ class TellEpoch(Callback):
             print(f'{self.step} epoch {self.epoch+1}/{self.n_epoch}:', *(f'{k} {v:.3f}' for k,v in named), flush=True)
         self.due = False
 
-# %% ../nbs/08_train.ipynb #00000049
+# %% ../nbs/08_train.ipynb #0000004c
 class AverageWeights(Callback):
     "Validate and keep the exponential moving average of the weights"
     order = 66   # swaps back after KeepBest and KeepTop, before KeepState
@@ -443,9 +487,11 @@ class AverageWeights(Callback):
     def _moving(self, model): state = get_model(model).state_dict(); return {k: state[k].clone() for k in self.moves}
     def _set(self, state): get_model(self.model).load_state_dict(state, strict=False)
     def state_dict(self): return dict(average=self._moving(self.ema.module), steps=self.steps)
-    def load_state_dict(self, state): self.ema.module.load_state_dict(state['average'], strict=False); self.steps = state['steps']
+    def load_state_dict(self, state):
+        _check_kinds(state, dict(average={k: _tensor for k in self.moves}, steps=_count), 'average_weights')
+        self.ema.module.load_state_dict(state['average'], strict=False); self.steps = state['steps']
 
-# %% ../nbs/08_train.ipynb #0000004c
+# %% ../nbs/08_train.ipynb #0000004f
 OutOfFold = namedtuple('OutOfFold', 'preds history')
 OutOfFold.__doc__ = "Out-of-fold predictions (n, …), and the history with a column `fold`"
 
@@ -471,7 +517,7 @@ def _claim(folder, folds, seed, tag):
     except (ValueError, RecursionError) as e: raise FabricError(f"{file}: not the record of a fold experiment ({e}); give another folder") from e
     if theirs != mine: raise FabricError(f"{folder} holds another experiment ({_unlike(theirs, mine)}); give another folder")
 
-# %% ../nbs/08_train.ipynb #0000004e
+# %% ../nbs/08_train.ipynb #00000051
 def _fit_one(make, fit, fold, seed, place):
     "(predictions of the validation rows, history) of a fresh learner"
     with seeded(seed):
@@ -483,7 +529,7 @@ def _fit_one(make, fit, fold, seed, place):
 def _predict(learn):
     with _by_itself(), learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #00000050
+# %% ../nbs/08_train.ipynb #00000053
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -504,11 +550,11 @@ def fit_folds(
     for (_,valid),(p,_) in zip(folds, parts): res[valid] = p
     return OutOfFold(res, pd.concat([h for _,h in parts], ignore_index=True))
 
-# %% ../nbs/08_train.ipynb #00000052
+# %% ../nbs/08_train.ipynb #00000055
 def _write_fold(file, preds, hist):
     with whole_file(file) as tmp: np.savez(tmp, preds=preds, history=hist.to_numpy(float), columns=np.array(list(hist), dtype=str))
 
-# %% ../nbs/08_train.ipynb #00000053
+# %% ../nbs/08_train.ipynb #00000056
 def _fold(make, fit, fold, seed, k, place):
     "(predictions, history) of a fold; trained, unless its file is there"
     file = place and place.with_suffix('.npz')
@@ -525,7 +571,7 @@ def _others_fold(place, n):
     while not (file := place.with_suffix('.npz')).exists(): time.sleep(.05)
     return _read_fold(file, n)
 
-# %% ../nbs/08_train.ipynb #00000054
+# %% ../nbs/08_train.ipynb #00000057
 def _read_fold(file, n):
     try:
         found = read_arrays(file)
@@ -535,7 +581,7 @@ def _read_fold(file, n):
     except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as e:
         raise FabricError(f"{file}: not a finished fold, or damaged ({type(e).__name__}); remove it and the fold is trained again") from e
 
-# %% ../nbs/08_train.ipynb #0000005d
+# %% ../nbs/08_train.ipynb #00000060
 def fair_epochs(
     rows:pd.DataFrame, # Of `fit_folds`: epoch, fold and `monitor`
     monitor:str='valid_loss', # Column to choose by, lower is better
