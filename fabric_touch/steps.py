@@ -419,6 +419,7 @@ def _state(self:KeepSteps):
         grads={n: 0 for n,p in get_model(self.model).named_parameters() if p.grad is not None}, recorder=record,    # gradients are zero at the end of a step
         callbacks={cb.name: cb.state_dict() for cb in cbs if hasattr(type(cb), 'state_dict')}, counts={cb.name: cb.count for cb in cbs if 'count' in vars(cb)})
 
+# %% ../nbs/08a_steps.ipynb #0000002f
 _KINDS = _COMMON | dict(place=[_count]*2, best=_number, sums=[_number], rows=_tensor, random=_tensor, recorder=_RECORD | dict(values=_tensor))
 
 @patch
@@ -438,7 +439,7 @@ def _read(self:KeepSteps):
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         self._refuse(e if isinstance(e, CheckpointError) else f'not a state of training ({type(e).__name__}: {e})', e)
 
-# %% ../nbs/08a_steps.ipynb #00000030
+# %% ../nbs/08a_steps.ipynb #00000031
 @patch
 def _restore(self:KeepSteps):
     s, self.found = self.found, None
@@ -451,7 +452,7 @@ def _restore(self:KeepSteps):
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, RuntimeError, OverflowError) as e:
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of this run ({type(e).__name__}: {e})", e)
 
-# %% ../nbs/08a_steps.ipynb #00000031
+# %% ../nbs/08a_steps.ipynb #00000032
 @patch
 def _restore_record(self:KeepSteps, s):
     "The place in the run and what was told of it"
@@ -467,7 +468,7 @@ def _restore_record(self:KeepSteps, s):
         if cb.name in s['counts']: cb.count = s['counts'][cb.name]
     self.say(f"going on after step {s['done']}, epoch {self.place[0] + self.place[1]/len(self.dls.train):.2f}")
 
-# %% ../nbs/08a_steps.ipynb #00000033
+# %% ../nbs/08a_steps.ipynb #00000034
 def _precision(learn):
     "Callbacks that make a GPU compute in bfloat16"
     there = learn._grab_cbs(MixedPrecision)
@@ -489,7 +490,7 @@ def _hold_back(keep):
     finally: signal.signal(signal.SIGINT, old)
     if keep.halt: raise KeyboardInterrupt
 
-# %% ../nbs/08a_steps.ipynb #00000034
+# %% ../nbs/08a_steps.ipynb #00000035
 def _claim(folder, resume):
     "Refuse a folder that holds a run, unless it is to go on; clear away what a killed process left half written"
     folder = Path(folder)
@@ -504,7 +505,7 @@ def _check_loader(dl, run):
     for k,there,here in (('batch_size', dl.bs, run.batch_size), ('seed', dl.seed, run.seed)):
         if there != here: raise FabricError(f"{k} is {there} in the DataLoader and {here} in the run; make the DataLoaders by step_dls with the same run")
 
-# %% ../nbs/08a_steps.ipynb #00000035
+# %% ../nbs/08a_steps.ipynb #00000036
 def fit_steps(
     learn:Learner, # Its `dls` from `step_dls`
     run:Run, # The settings

@@ -345,6 +345,7 @@ _COMMON = dict(done=_count, model={'*': _tensor}, opt=dict(state=[{'*': _anythin
                callbacks={'*': _anything}, counts={'*': _count})
 _KINDS = _COMMON | dict(stopped=_truth, random={}, recorder=_RECORD | dict(values=[[_score]]), scaler={'*': _number})
 
+# %% ../nbs/08_train.ipynb #0000003e
 @patch
 def _refuse(self:KeepState, why, error=None):
     raise CheckpointError(f"{self.folder}: {why}; for another run give another folder, or delete this one, and training starts from the beginning") from error
@@ -367,7 +368,7 @@ def _read(self:KeepState):
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of training ({type(e).__name__}: {e})", e)
 
-# %% ../nbs/08_train.ipynb #0000003f
+# %% ../nbs/08_train.ipynb #00000040
 @patch
 def _restore(self:KeepState):
     s = self.found
@@ -387,7 +388,7 @@ def _restore(self:KeepState):
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of this run ({type(e).__name__}: {e})", e)
     if s['stopped']: raise CancelFitException
 
-# %% ../nbs/08_train.ipynb #00000040
+# %% ../nbs/08_train.ipynb #00000041
 @patch
 def _kinds_of_steps(self:KeepState):
     "What the optimiser remembers of a parameter, learnt from one that takes a step of nothing"
@@ -412,7 +413,7 @@ def _restore_steps(self:KeepState, s):
     params = dict(get_model(self.model).named_parameters())
     for k,g in s['grads'].items(): params[k].grad = g.to(params[k].device) if isinstance(g, Tensor) else torch.zeros_like(params[k])
 
-# %% ../nbs/08_train.ipynb #00000046
+# %% ../nbs/08_train.ipynb #00000047
 def best_epochs(
     values, # One for each epoch, lower is better
     n:int=3, # How many
@@ -437,7 +438,7 @@ class KeepTop(Callback):
         for p in self.folder.glob('epoch_*[0-9]'):
             if int(p.name[6:]) not in best: drop_folder(p)
 
-# %% ../nbs/08_train.ipynb #00000047
+# %% ../nbs/08_train.ipynb #00000048
 class KeepPreds(Callback):
     "Write the predictions of the validation rows to `epoch_000.npy`, … in a folder"
     def __init__(self, folder): self.folder, self.due = Path(folder), False
@@ -462,7 +463,7 @@ class TellEpoch(Callback):
             print(f'{self.step} epoch {self.epoch+1}/{self.n_epoch}:', *(f'{k} {v:.3f}' for k,v in named), flush=True)
         self.due = False
 
-# %% ../nbs/08_train.ipynb #0000004c
+# %% ../nbs/08_train.ipynb #0000004d
 class AverageWeights(Callback):
     "Validate and keep the exponential moving average of the weights"
     order = 66   # swaps back after KeepBest and KeepTop, before KeepState
@@ -487,11 +488,15 @@ class AverageWeights(Callback):
     def _moving(self, model): state = get_model(model).state_dict(); return {k: state[k].clone() for k in self.moves}
     def _set(self, state): get_model(self.model).load_state_dict(state, strict=False)
     def state_dict(self): return dict(average=self._moving(self.ema.module), steps=self.steps)
-    def load_state_dict(self, state):
-        _check_kinds(state, dict(average={k: _tensor for k in self.moves}, steps=_count), 'average_weights')
-        self.ema.module.load_state_dict(state['average'], strict=False); self.steps = state['steps']
 
-# %% ../nbs/08_train.ipynb #0000004f
+# %% ../nbs/08_train.ipynb #0000004e
+@patch
+def load_state_dict(self:AverageWeights, state):
+    _check_kinds(state, dict(average={k: _tensor for k in self.moves}, steps=_count), 'average_weights')
+    self.ema.module.load_state_dict(state['average'], strict=False)
+    self.steps = state['steps']
+
+# %% ../nbs/08_train.ipynb #00000051
 OutOfFold = namedtuple('OutOfFold', 'preds history')
 OutOfFold.__doc__ = "Out-of-fold predictions (n, …), and the history with a column `fold`"
 
@@ -517,7 +522,7 @@ def _claim(folder, folds, seed, tag):
     except (ValueError, RecursionError) as e: raise FabricError(f"{file}: not the record of a fold experiment ({e}); give another folder") from e
     if theirs != mine: raise FabricError(f"{folder} holds another experiment ({_unlike(theirs, mine)}); give another folder")
 
-# %% ../nbs/08_train.ipynb #00000051
+# %% ../nbs/08_train.ipynb #00000053
 def _fit_one(make, fit, fold, seed, place):
     "(predictions of the validation rows, history) of a fresh learner"
     with seeded(seed):
@@ -529,7 +534,7 @@ def _fit_one(make, fit, fold, seed, place):
 def _predict(learn):
     with _by_itself(), learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #00000053
+# %% ../nbs/08_train.ipynb #00000055
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -550,11 +555,11 @@ def fit_folds(
     for (_,valid),(p,_) in zip(folds, parts): res[valid] = p
     return OutOfFold(res, pd.concat([h for _,h in parts], ignore_index=True))
 
-# %% ../nbs/08_train.ipynb #00000055
+# %% ../nbs/08_train.ipynb #00000057
 def _write_fold(file, preds, hist):
     with whole_file(file) as tmp: np.savez(tmp, preds=preds, history=hist.to_numpy(float), columns=np.array(list(hist), dtype=str))
 
-# %% ../nbs/08_train.ipynb #00000056
+# %% ../nbs/08_train.ipynb #00000058
 def _fold(make, fit, fold, seed, k, place):
     "(predictions, history) of a fold; trained, unless its file is there"
     file = place and place.with_suffix('.npz')
@@ -571,7 +576,7 @@ def _others_fold(place, n):
     while not (file := place.with_suffix('.npz')).exists(): time.sleep(.05)
     return _read_fold(file, n)
 
-# %% ../nbs/08_train.ipynb #00000057
+# %% ../nbs/08_train.ipynb #00000059
 def _read_fold(file, n):
     try:
         found = read_arrays(file)
@@ -581,7 +586,7 @@ def _read_fold(file, n):
     except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as e:
         raise FabricError(f"{file}: not a finished fold, or damaged ({type(e).__name__}); remove it and the fold is trained again") from e
 
-# %% ../nbs/08_train.ipynb #00000060
+# %% ../nbs/08_train.ipynb #00000062
 def fair_epochs(
     rows:pd.DataFrame, # Of `fit_folds`: epoch, fold and `monitor`
     monitor:str='valid_loss', # Column to choose by, lower is better
