@@ -542,18 +542,21 @@ def _fit_fold(job, learn):
     try: SCHEDULES[job.recipe.schedule](learn, job.recipe, cbs)
     except FabricError as e: raise FabricError(f"fold {k}: {str(e).rpartition(chr(10) + chr(9))[2]}") from e      # fastai puts a line of its own before it
 
-def _said(file):
+def _said(file, shape):
     "What a fold said in an epoch"
-    try: return np.load(file, allow_pickle=False)
+    try:
+        probs = np.load(file, mmap_mode='r', allow_pickle=False)          # a header that claims more than the file holds is refused
+        if probs.shape != shape: raise ValueError(f'it holds {probs.shape}, not {shape}')
+        return probs
     except (OSError, ValueError, EOFError) as e:
         fold = file.parent.parent
-        raise FabricError(f"{file}: gone or damaged ({type(e).__name__}); remove {fold} and {fold.name}.npz, call fit_folds again, and the fold is trained again") from e
+        raise FabricError(f"{file}: gone or damaged ({type(e).__name__}: {e}); remove {fold} and {fold.name}.npz, call fit_folds again, and the fold is trained again") from e
 
 def _finish(job, out):
     "Write what the folds said, the fair and the flattered, and say that the member is whole"
     probs, folds, place = np.empty_like(out.preds), np.empty(len(out.preds), int), job.folder
     for k,(e,(_,valid)) in enumerate(zip(fair_epochs(out.history), job.folds)):
-        probs[valid], folds[valid] = _said(place/f'fold_{k}'/'said'/f'epoch_{e:03d}.npy'), k
+        probs[valid], folds[valid] = _said(place/f'fold_{k}'/'said'/f'epoch_{e:03d}.npy', probs[valid].shape), k
     with whole_file(place/'oof.npz') as tmp: np.savez(tmp, probs=probs, flattered=out.preds, y=job.y, folds=folds, groups=job.groups)
     with whole_file(place/'history.csv') as tmp: out.history.to_csv(tmp, index=False)
     with whole_file(place/'member.json') as tmp: tmp.write_text(json.dumps(job.card(name=job.model.arch['name']), indent=1, ensure_ascii=False), encoding='utf-8')

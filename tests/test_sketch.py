@@ -239,6 +239,17 @@ def test_fair_epochs_know_nothing_of_their_fold(whole):
         h.loc[h.fold == k, 'valid_loss'] = np.random.default_rng(k).random((h.fold == k).sum())
         assert fair_epochs(h)[k] == fair[k] == whole.history[whole.history.fold != k].groupby('epoch').valid_loss.mean().idxmin()
 
+@pytest.mark.parametrize('spoil', [lambda f: f.unlink(), lambda f: f.write_bytes(f.read_bytes()[:90]), lambda f: np.save(f, np.zeros((2, 2))), lambda f: np.save(f, np.array([{}]), allow_pickle=True)], ids=['gone', 'cut', 'shape', 'pickle'])
+def test_what_a_fold_said_is_gone_or_damaged(tmp_path, spoil):
+    from fabric_touch.sketch import _said
+    file = tmp_path/'fold_1'/'said'/'epoch_000.npy'
+    file.parent.mkdir(parents=True)
+    np.save(file, np.eye(3))
+    assert (_said(file, (3, 3)) == np.eye(3)).all()
+    spoil(file)
+    said = refused(_said, file, (3, 3))
+    assert str(file) in said and 'gone or damaged' in said and 'the fold is trained again' in said
+
 def test_checkpoints_hold_what_was_said(room, table, whole, small, whole_frozen):
     "The best checkpoint of a fold, with averaged weights if asked for, says of the rows left out what `flattered` holds"
     for m in (whole, small, whole_frozen):
