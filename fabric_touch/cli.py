@@ -216,11 +216,11 @@ def _in_shards(name, rows, out, **given):
     print(getattr(scale, name)(rows, out, **given))
     print(f'wrote {out}/card.json, list.parquet, shards')
 
-def _page_writer(page, workers, address):
+def _page_writer(page, workers, address, shard):
     "What describes this page, or table of pages"
     one, many = Path(page).suffix.lower() == '.json', workers is not None or address is not None
     if one and many: raise FabricError(f"--workers and --address are for a table of pages, and {page} is one page; leave them out")
-    return _one_page if one else partial(_in_shards, 'describe_catalog', workers=workers, address=address) if many else _table
+    return _one_page if one else partial(_in_shards, 'describe_catalog', workers=workers, address=address, shard=shard) if many else _table
 
 # %% ../nbs/41_cli.ipynb #00000026
 @command
@@ -236,10 +236,11 @@ def ft_product(
     fallback:str='whole', # If nothing that the title names is found: none, largest or whole
     workers:int=None, # Of a table: write Parquet in shards with so many processes; 0: with this one
     address:str=None, # Of a table: write Parquet in shards on the Ray cluster there, such as 10.0.0.1:6379
+    shard:int=1000, # Pages in a file, with --workers or --address
 ):
     "Everything that a shop page tells: garments, masks, attributes, colours, blend and touch"
     _required('ft_product', out=out)
-    write = _page_writer(page, workers, address)
+    write = _page_writer(page, workers, address, shard)
     write(page, out, models=_product_models(touch, attributes, detect, segment, (detect_weights, segment_weights), fallback))
 
 # %% ../nbs/41_cli.ipynb #0000002d

@@ -15,9 +15,11 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 import numpy as np, torch
+from fastcore.foundation import L
+from fastcore.meta import delegates
 from .core import FabricError, drop_folder, naming, need, paced, pick, whole_file
 from .blends import FIBRES
-from .embeds import EmbeddingStore, _digests, _embed, _whole, locked
+from .embeds import EmbeddingStore, _digests, _embed, _file_digest, _whole, locked
 from .encoders import image_encoder
 from .folders import photo_files
 from .product import ProductModels, as_models, describe_product, model_cards
@@ -58,8 +60,8 @@ def _table_paths(path, column):
 
 def _listed(photos, column):
     "(folder that paths are relative to, the paths one by one)"
-    if isinstance(photos, (list, tuple)): return os.getcwd(), _checked(photos, 'photos')
-    if not isinstance(photos, (str, Path)): raise FabricError(f"photos is a {type(photos).__name__}; give a folder, a list of files, or a table with a column of paths")
+    if isinstance(photos, (list, tuple, L)): return os.getcwd(), _checked(photos, 'photos')
+    if not isinstance(photos, (str, Path)): raise FabricError(f"photos is a {type(photos).__name__}; give a folder, a list of files (list(…) makes one), or a table with a column of paths")
     photos = Path(photos).absolute()
     if not photos.is_file(): return str(photos), (_as_utf8(os.path.relpath(p, photos)) for p in photo_files(photos)[0])
     return str(photos.parent), _checked(_table_paths(photos, column), photos)
@@ -154,7 +156,7 @@ def _write_list(path, named):
     pa, pq = need('pyarrow', 'scale'), need('pyarrow.parquet', 'scale')
     schema, names = pa.schema([('row', pa.string())]), []
     with whole_file(path) as tmp, pq.ParquetWriter(tmp, schema, compression='zstd') as f:
-        for name,part in named: f.write_table(pa.table([part], schema=schema)); names.append((name, len(part)))
+        for name,part in named: f.write_table(pa.table([part], schema=schema), row_group_size=len(part)); names.append((name, len(part)))
     return names
 
 # %% ../nbs/40c_scale.ipynb #00000017
@@ -178,13 +180,15 @@ def _plan(out, rows, about, shard):
     known = (out/'card.json').exists()
     if known: _agree(out, about)
     elif (out/'shards').exists(): raise FabricError(f"{out} holds shards and no card.json, so what they are is not known; give another folder")
-    named = _named(_parts(rows, shard), about)
-    names = [(name, len(part)) for name,part in named] if known else _write_list(out/'list.parquet', named)
+    named, path, tmp = _named(_parts(rows, shard), about), out/'list.parquet', out/'.list.tmp.parquet'
+    lacks = not (known and path.exists())
+    names = _write_list(tmp, named) if lacks else [(name, len(part)) for name,part in named]
     if not names: raise FabricError("there is no row to work on: the folder holds no photo, or the list is empty")
     about = about | dict(rows=sum(n for _,n in names), shards=len(names), list=_digest(names))
     if known: _agree(out, about)
-    else:
-        with whole_file(out/'card.json') as tmp: tmp.write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
+    if lacks: os.replace(tmp, path)
+    if not known:
+        with whole_file(out/'card.json') as new: new.write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
     return names
 
 # %% ../nbs/40c_scale.ipynb #0000001b
@@ -197,6 +201,12 @@ def _one_thread():
     finally: torch.set_num_threads(n)
 
 # %% ../nbs/40c_scale.ipynb #0000001c
+def _read_shard(path, columns=None):
+    try: return need('pyarrow.parquet', 'scale').read_table(path, columns=columns)
+    except (OSError, ValueError, KeyError) as e: raise FabricError(f"{path} cannot be read ({str(e)[:160]}); delete it and run again") from e
+
+def _n_failed(table): return sum(bool(e) for e in table['error' if 'error' in table.column_names else 'failed'].to_pylist())
+
 @dataclass
 class _Job:
     "What is done with a shard"
@@ -205,18 +215,20 @@ class _Job:
     about:dict
     def __call__(self, k, name):
         "Make and write shard k: how many of its rows failed, the error if it could not be made, and what it cost"
-        start, failed, error = time.process_time(), 0, ''
-        try: failed = self._write(name, self._rows(k))
+        start, failed, error, path = time.process_time(), 0, '', self.out/'shards'/name
+        try: failed = _n_failed(_read_shard(path) if path.exists() else self._write(path, self._rows(k)))      # there: a worker that was lost had made it
         except (FabricError, OSError) as e: error = str(e)
         return dict(failed=failed, error=error, seconds=time.process_time() - start)
     def _rows(self, k):
-        with need('pyarrow.parquet', 'scale').ParquetFile(self.out/'list.parquet') as f: return f.read_row_group(k)['row'].to_pylist()
-    def _write(self, name, rows):
+        try:
+            with need('pyarrow.parquet', 'scale').ParquetFile(self.out/'list.parquet') as f: return f.read_row_group(k)['row'].to_pylist()
+        except (OSError, ValueError, KeyError) as e: raise FabricError(f"{self.out/'list.parquet'} cannot be read ({str(e)[:160]}); delete it, and the next run writes it anew") from e
+    def _write(self, path, rows):
         with _one_thread(): table = self.make(rows)
         about = {'fabric_touch': json.dumps(self.about, sort_keys=True)}
-        with whole_file(self.out/'shards'/name) as tmp:
+        with whole_file(path) as tmp:
             need('pyarrow.parquet', 'scale').write_table(table.replace_schema_metadata(about), tmp, compression='zstd', use_dictionary=False)
-        return sum(bool(e) for e in table['error' if 'error' in table.column_names else 'failed'].to_pylist())
+        return table
 
 # %% ../nbs/40c_scale.ipynb #0000001e
 STORE_BYTES = 128*2**20      # of a local Ray's shared memory
@@ -258,7 +270,9 @@ def _ray(run):
     "Ray: the one that runs, the cluster's, or one of our own, which is ended with the block"
     for k,v in _QUIET.items(): os.environ.setdefault(k, v)
     ray = need('ray', 'scale'); need('ray.data', 'scale')
-    if ray.is_initialized(): yield ray; return
+    if ray.is_initialized():
+        if run.address: raise FabricError(f"Ray runs in this process already, so address {run.address!r} is not joined; leave address out to use the one that runs, or call ray.shutdown() before")
+        yield ray; return
     own = {} if run.address else dict(num_cpus=run.workers or os.cpu_count(), include_dashboard=False, object_store_memory=STORE_BYTES)
     _join(ray, address=run.address or 'local', logging_level=logging.ERROR, log_to_driver=False, **own)
     try: yield ray
@@ -313,20 +327,28 @@ def _left(out, names):
     return [(k, name) for k,(name,_) in enumerate(names) if name not in there]
 
 # %% ../nbs/40c_scale.ipynb #00000026
-def _run(out, rows, make, about, run):
-    "Make the shards that are missing; a new folder goes again if its rows are refused"
-    out = Path(out).absolute()
+def _check_free(out):
+    "Refuse a folder that holds what no run of ours wrote"
     if os.path.lexists(out) and not out.is_dir(): raise FabricError(f"{out} is a file; give a folder")
+    if not out.exists() or (out/'card.json').exists(): return
+    others = sorted(p.name for p in out.iterdir() if p.name not in ('lock', 'list.parquet', 'shards') and '.tmp' not in p.name)
+    if others: raise FabricError(f"{out} holds {', '.join(others[:5])}; give a new folder, or one that is gone on with")
+
+def _run(out, rows, make, about, run, check=None):
+    "Make the shards that are missing; a new folder goes again if its rows are refused"
+    _check_free(out := Path(out).absolute())
     fresh = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    try: return _locked_run(out, rows, make, about, run)
+    try: return _locked_run(out, rows, make, about, run, check)
     except FabricError:
         if fresh and not (out/'card.json').exists(): drop_folder(out)
         raise
 
-def _locked_run(out, rows, make, about, run):
+# %% ../nbs/40c_scale.ipynb #00000027
+def _locked_run(out, rows, make, about, run, check):
     with locked(out/'lock', wait=0):
         names = _plan(out, rows, about, run.shard)
+        if check: check(out, names)
         todo, failed, seconds = _left(out, names), 0, 0.
         many = len(todo) > 1 or bool(todo and run.address)
         with closing((_on_ray if many and run.workers != 0 else _in_turn)(_Job(out, make, about), todo, run)) as results:
@@ -335,7 +357,22 @@ def _locked_run(out, rows, make, about, run):
                 failed, seconds = failed + int(said['failed']), seconds + float(said['seconds'])
     return Shards(out, sum(n for _,n in names), len(names), len(todo), failed, seconds)
 
-# %% ../nbs/40c_scale.ipynb #00000028
+# %% ../nbs/40c_scale.ipynb #00000029
+def _check_same(out, names, root):
+    "Refuse photos that are not those whose vectors are there"
+    there = next((p for name,_ in names if (p := out/'shards'/name).exists()), None)
+    rows = zip(*(c.to_pylist() for c in _read_shard(there, ['path', 'digest']).columns)) if there else ()
+    path, digest = next(((p, d) for p,d in rows if d and os.path.isfile(os.path.join(root, p))), (None, None))
+    if not path or _file_digest(os.path.join(root, path)) == digest: return
+    raise FabricError(f"{out} holds vectors of other photos: {path} in {root} is another file than that in {there.name}; give another folder, or delete that shard if the photo was changed")
+
+def _check_list(photos, out):
+    "Refuse to write over the list that is read"
+    if isinstance(photos, (str, Path)) and Path(photos).absolute() == Path(out).absolute()/'list.parquet':
+        raise FabricError(f"{photos} is the name of the list that a run keeps in {out}; give the list another name, or another folder to write")
+
+# %% ../nbs/40c_scale.ipynb #0000002b
+@delegates(Run)
 def embed_files(
     photos, # A folder, a list of files, or a table with a column of paths: .csv, .tsv or .parquet
     out:str|Path, # Folder: new, or of an earlier run, which is gone on with
@@ -343,32 +380,35 @@ def embed_files(
     column:str='path', # Of a table: where the paths stand
     bs:int=64, # Photos encoded at a time
     dtype:str='float32', # Of the vectors: float32 or float16
-    **run # Fields of `Run`: workers, address, shard, progress
+    **kwargs # Fields of `Run`: workers, address, shard, progress
 )->Shards:
     "A vector for each of very many photos, in shards of Parquet"
-    run = Run(**run)
+    run = Run(**kwargs)
     need('pyarrow', 'scale'); pick(VECTOR_TYPES, dtype, 'type of vectors'); _whole(bs, 'bs', 1)
+    _check_list(photos, out)
     root, paths = _listed(photos, column)
     encoder = image_encoder(encoder) if isinstance(encoder, str) else encoder
+    if lacks := [k for k in ('id', 'n_out', 'prepare') if not hasattr(encoder, k)]: raise FabricError(f"encoder is a {type(encoder).__name__} without {', '.join(lacks)}; give a name, or what image_encoder gives")
     about = dict(format=FORMAT, kind='vectors', encoder=encoder.id, n_out=encoder.n_out, dtype=dtype, licence=getattr(encoder, 'licence', ''), shard=run.shard)
-    return _run(out, paths, partial(embed_shard, encoder=encoder, root=root, bs=bs, dtype=dtype), about, run)
+    return _run(out, paths, partial(embed_shard, encoder=encoder, root=root, bs=bs, dtype=dtype), about, run, partial(_check_same, root=root))
 
-# %% ../nbs/40c_scale.ipynb #00000029
+# %% ../nbs/40c_scale.ipynb #0000002c
+@delegates(Run)
 def describe_catalog(
     pages, # A table of pages, as `read_pages` takes or gives it
     out:str|Path, # Folder: new, or of an earlier run, which is gone on with
     models:ProductModels=None, # As in `describe_product`
-    **run # Fields of `Run`: workers, address, shard, progress
+    **kwargs # Fields of `Run`: workers, address, shard, progress
 )->Shards:
     "A record for each of very many shop pages, in shards of Parquet"
-    run, models = Run(**run), as_models(models)
+    run, models = Run(**kwargs), as_models(models)
     need('pyarrow', 'scale')
     root = str(Path(pages).absolute().parent) if isinstance(pages, (str, Path)) else os.getcwd()
     table = read_pages(pages, root='')
     about = dict(format=FORMAT, **_about(models), shard=run.shard, cards=model_cards(models))
     return _run(out, map(_page_text, table.to_dict('records')), partial(describe_shard, models=models, root=root), about | dict(kind='records'), run)
 
-# %% ../nbs/40c_scale.ipynb #00000037
+# %% ../nbs/40c_scale.ipynb #0000003c
 def open_shards(
     out:str|Path, # Folder that `embed_files` or `describe_catalog` wrote
 ): # pyarrow.dataset.Dataset, in the order of the rows

@@ -1,6 +1,7 @@
 "Shards: the same bytes in this process, on Ray and after a kill; bad photos are rows, bad lists and other encoders are refused."
-import json, os, signal, subprocess, sys, time
+import json, os, shutil, signal, subprocess, sys, time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -148,6 +149,58 @@ def test_a_full_disk_is_one_line(photos, tmp_path, monkeypatch):
         with pytest.raises(FabricError, match='No space left on device'): embed_files(photos, tmp_path, Mean(), **HERE)
     assert len(shards(tmp_path)) == 2
     assert embed_files(photos, tmp_path, Mean(), **HERE).written == 3
+
+def test_other_photos_of_the_same_names_are_refused(photos, whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path/'out')
+    others = shutil.copytree(photos, tmp_path/'others')
+    for f in others.glob('*.png'): Image.new('RGB', (40, 32)).save(f)
+    before = files(out)
+    with pytest.raises(FabricError, match='holds vectors of other photos: 00.png.*give another folder'): embed_files(others, out, Mean(), **HERE)
+    assert files(out) == before
+    shards(out)[0].unlink()                                # the first photo was changed: its shard is made anew, the rest is held against the next
+    with pytest.raises(FabricError, match='holds vectors of other photos: 04.png'): embed_files(others, out, Mean(), **HERE)
+
+def test_photos_that_are_gone_are_no_other_photos(photos, whole, tmp_path):
+    out, there = shutil.copytree(whole, tmp_path/'out'), shutil.copytree(photos, tmp_path/'there')
+    listed = [str(p.relative_to(there)) for p in there.rglob('*') if p.is_file()]
+    pd.DataFrame(dict(path=sorted(listed, key=lambda n: str(photos/n)))).to_csv(there/'list.csv', index=False)
+    for n in listed: (there/n).unlink()
+    assert embed_files(there/'list.csv', out, Mean(), **HERE).written == 0
+
+@pytest.mark.parametrize('name', ['notes.txt', '.hidden', '0.png'])
+def test_a_folder_that_holds_other_things_is_refused(photos, tmp_path, name):
+    (tmp_path/name).write_bytes(b'mine')
+    with pytest.raises(FabricError, match=f'holds {name}; give a new folder'): embed_files(photos, tmp_path, Mean(), **HERE)
+    assert files(tmp_path) == {name: b'mine'}
+
+def test_a_list_is_not_written_over(photos, tmp_path):
+    pd.DataFrame(dict(path=[str(photos/'00.png')], label=['cotton'])).to_parquet(tmp_path/'list.parquet')
+    before = files(tmp_path)
+    with pytest.raises(FabricError, match='give the list another name'): embed_files(tmp_path/'list.parquet', tmp_path, Mean(), **HERE)
+    assert files(tmp_path) == before
+
+@pytest.mark.parametrize('spoil', [lambda f: f.write_bytes(f.read_bytes()[:100]), lambda f: f.write_bytes(b'')], ids=['cut', 'empty'])
+def test_a_damaged_list_is_named_and_written_anew(photos, whole, tmp_path, spoil):
+    out = shutil.copytree(whole, tmp_path/'out')
+    shards(out)[1].unlink(); spoil(out/'list.parquet')
+    with pytest.raises(FabricError, match='list.parquet cannot be read .*delete it, and the next run writes it anew'): embed_files(photos, out, Mean(), **HERE)
+    (out/'list.parquet').unlink()
+    assert embed_files(photos, out, Mean(), **HERE).written == 1 and files(out) == files(whole)
+
+def test_a_shard_that_a_lost_worker_had_made_is_not_made_again(photos, whole, tmp_path):
+    seen = tmp_path/'seen'; seen.mkdir()
+    out, job = shutil.copytree(whole, tmp_path/'out'), lambda: scale._Job(tmp_path/'out', partial(embed_shard, encoder=Mean(seen), root=str(photos)), json.loads((whole/'card.json').read_text()))
+    name, before = shards(out)[0].relative_to(out/'shards').as_posix(), files(out)
+    said = job()(0, name)
+    assert (said['failed'], said['error'], [*seen.iterdir()], files(out)) == (sum(frame(whole).error[:4].notna()), '', [], before)
+    (out/'shards'/name).write_bytes(b'')
+    assert 'delete it and run again' in job()(0, name)['error']
+
+def test_a_shard_may_be_longer_than_what_arrow_writes_at_once(tmp_path):
+    parts = [['a']*(2**20 + 5), ['b']*3]
+    scale._write_list(tmp_path/'list.parquet', scale._named(parts, 'x'))
+    job = scale._Job(tmp_path, None, {})
+    assert [(len(r), {*r}) for r in (job._rows(0), job._rows(1))] == [(2**20 + 5, {'a'}), (3, {'b'})]
 
 def test_half_precision_is_rounded_and_no_more(photos, whole, tmp_path):
     embed_files(photos, tmp_path, Mean(), dtype='float16', **HERE)
