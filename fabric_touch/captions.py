@@ -375,7 +375,7 @@ def _inside(d, folder):
     why = [_place(n) or ('' if os.path.realpath(os.path.join(folder, n)).startswith(home) else 'a link that leads out of the folder of photos') for n in d.image]
     paths = d.image.map(lambda n: str(Path(folder, n)))
     ok = np.array([not w for w in why], bool)
-    if not ok.any(): raise FabricError(f"no photo of the table lies in {folder}: {d.image[0]!r} {why[0]}; give paths that start there, or read the CSV with pandas and give the DataFrame")
+    if not ok.any(): raise FabricError(f"no photo of the table lies in {folder}: {d.image.iloc[0]!r} {why[0]}; give paths that start there, or read the CSV with pandas and give the DataFrame")
     return d.assign(image=paths)[ok].reset_index(drop=True), list(dict.fromkeys((p, w) for p,w in zip(paths, why) if w))
 
 # %% ../nbs/05l_captions.ipynb #00000033

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from PIL import Image
-from .core import FabricError, naming_file, need, paced, pick, plain_file, whole_file
+from .core import FabricError, naming_file, need, no_more_cells, paced, pick, plain_file, whole_file
 from .blends import FIBRES
 from .classes import csv_bytes
 from .embeds import locked
@@ -21,9 +21,7 @@ from .product import PRODUCT_SCHEMA, STAGES, VERSION, ProductModels, as_models, 
 COLUMNS = ('id', 'title', 'photos', 'label', 'fabric_photos')
 
 def _csv(path, sep=','):
-    table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding='utf-8-sig')
-    if isinstance(table.index, pd.RangeIndex): return table
-    raise FabricError(f"{path}: its rows have more cells than its first line has names; name every column, and put quotes around a text that holds {sep!r}")
+    return no_more_cells(pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding='utf-8-sig'), path, sep)
 
 def _parquet(path):
     table = need('pyarrow.parquet', 'scale').read_table(path)

@@ -19,7 +19,7 @@ import numpy as np, pandas as pd, torch
 from PIL import Image, ImageOps
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from fastai.vision.all import *
-from .core import FabricError, TOUCHES, data_dir, default_device, naming, naming_file, paced, pick
+from .core import FabricError, TOUCHES, data_dir, default_device, naming, naming_file, no_more_cells, paced, pick
 from .blends import FIBRES, BlendError, blend_from_vector, blend_vector, format_blend
 
 # %% ../nbs/03_data.ipynb #00000007
@@ -203,13 +203,14 @@ def _read_csv(path):
     "A CSV whose names stay names: a fabric called NA is a fabric; elsewhere NA and the like mean empty"
     names = ('fabric', 'article', 'image', 'blend')
     empty = {c: ['', 'NA', 'N/A', 'NaN', 'nan', 'null', 'None'] for c in pd.read_csv(path, nrows=0).columns if c not in names}
-    return pd.read_csv(path, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(names, str))
+    return no_more_cells(pd.read_csv(path, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(names, str)), path)
 
 def _source(source, root):
     "(DataFrame, folder that image names are relative to)"
     if isinstance(source, pd.DataFrame): return source.reset_index(drop=True), Path(root or '.')
     if not isinstance(source, (str, Path)) or not _is_file(Path(source)): raise FabricError(f"{str(source)[:200]}: no such file; give a CSV or a DataFrame")
     try: return _read_csv(source), Path(root or Path(source).parent)
+    except FabricError: raise
     except (ValueError, UnicodeError) as e: raise FabricError(f"{source}: cannot be read as a CSV ({str(e).strip()})") from e
 
 # %% ../nbs/03_data.ipynb #0000001d

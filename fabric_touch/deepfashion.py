@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image, ImageDraw
 from fastcore.basics import patch
-from .core import FabricError, paced, pick, save_image, whole_folder
+from .core import FabricError, no_more_cells, paced, pick, save_image, whole_folder
 from .swatches import _whole
 
 # %% ../nbs/05c_deepfashion.ipynb #00000007
@@ -133,7 +133,8 @@ def _read_table(source, root):
     else:
         if not isinstance(source, (str, Path)) or not Path(source).is_file(): raise FabricError(f"{str(source)[:200]}: no such file; give a CSV or a DataFrame")
         texts = dict.fromkeys(('image', 'labels', 'category', 'part'), str)
-        try: items, root = pd.read_csv(source, dtype=texts, keep_default_na=False), Path(root or Path(source).parent)
+        try: items, root = no_more_cells(pd.read_csv(source, dtype=texts, keep_default_na=False), source), Path(root or Path(source).parent)
+        except FabricError: raise
         except ValueError as e: raise FabricError(f"{source}: cannot be read as a CSV ({str(e).strip()}); save it as CSV in UTF-8") from e
     if not len(items): raise FabricError(f"{_table_name(source)} has no rows; it needs at least one photo")
     return items, root

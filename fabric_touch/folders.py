@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from .core import FabricError, naming_file, paced, pick, plain_file, save_image, whole_folder
+from .core import FabricError, naming_file, no_more_cells, paced, pick, plain_file, save_image, whole_folder
 from .swatches import STRUCTURES, _whole, draw_structures, draw_swatch
 
 # %% ../nbs/05e_folders.ipynb #00000008
@@ -162,7 +162,8 @@ def _label_text(v):
 
 def _read_csv(source):
     plain_file(source)
-    try: return pd.read_csv(source, dtype=str, keep_default_na=False, encoding='utf-8-sig')
+    try: return no_more_cells(pd.read_csv(source, dtype=str, keep_default_na=False, encoding='utf-8-sig'), source)
+    except FabricError: raise
     except Exception as e: raise FabricError(f"{source}: cannot be read as a CSV ({type(e).__name__}: {e})") from e
 
 # %% ../nbs/05e_folders.ipynb #00000019

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np, torch
 from fastcore.foundation import L
 from fastcore.meta import delegates
-from .core import FabricError, drop_folder, naming, need, paced, pick, whole_file
+from .core import FabricError, drop_folder, naming, need, no_more_cells, paced, pick, whole_file
 from .blends import FIBRES
 from .embeds import EmbeddingStore, _digests, _embed, _file_digest, _whole, locked
 from .encoders import image_encoder
@@ -34,9 +34,7 @@ def _csv_paths(path, column, sep=','):
     import pandas as pd
     read = partial(pd.read_csv, path, sep=sep, dtype=str, keep_default_na=False, encoding='utf-8-sig')
     _no_column(path, [*read(nrows=0)], column)
-    for part in read(usecols=[column], chunksize=100_000):
-        if not isinstance(part.index, pd.RangeIndex): raise FabricError(f"{path}: its rows have more cells than its first line has names; name every column, and put quotes around a path that holds {sep!r}")
-        yield from part[column]
+    for part in read(usecols=[column], chunksize=100_000): yield from no_more_cells(part, path, sep)[column]
 
 def _parquet_paths(path, column):
     with need('pyarrow.parquet', 'scale').ParquetFile(path) as f:
