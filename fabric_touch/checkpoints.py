@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from . import __version__
-from .core import FabricError, mend_folder, whole_folder
+from .core import FabricError, mend_folder, plain_file, whole_folder
 
 # %% ../nbs/06_checkpoints.ipynb #00000006
 class CheckpointError(FabricError): "A checkpoint that is damaged, unsafe, or of another model"
@@ -86,10 +86,10 @@ def _signed(card, weights):
 # %% ../nbs/06_checkpoints.ipynb #0000000e
 def _raw(x):
     "(kind and size, bytes) of one value"
-    if isinstance(x, torch.Tensor): x = x.detach().cpu().numpy()
+    if isinstance(x, torch.Tensor): x = (x.float() if x.dtype == torch.bfloat16 else x).detach().cpu().numpy()      # numpy has no bfloat16
     if isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in 'biufc':
         return f'{x.dtype.kind}{x.itemsize} {list(x.shape)}', np.ascontiguousarray(x, x.dtype.newbyteorder('<'))
-    if isinstance(x, Path): return 'file', file_sha256(x).encode()
+    if isinstance(x, Path): return 'file', file_sha256(plain_file(x)).encode()
     if x is None or isinstance(x, (bool, int, float)): x, kind = repr(x).encode(), type(x).__name__
     elif isinstance(x, str): x, kind = x.encode('utf-8', 'surrogatepass'), 'text'
     elif isinstance(x, bytes): kind = 'bytes'
@@ -98,9 +98,10 @@ def _raw(x):
 
 def _tell(digest, x):
     "Tell a digest all values of a nested one"
-    if isinstance(x, Mapping): return _tell(digest, ['dict', *x.items()])
+    kind = 'dict' if isinstance(x, Mapping) else 'list'
+    if kind == 'dict': x = [*x.items()]
     many = isinstance(x, (list, tuple))
-    head, raw = (f'list {len(x)}', b'') if many else _raw(x)
+    head, raw = (f'{kind} {len(x)}', b'') if many else _raw(x)
     digest.update(f'{head};'.encode()); digest.update(raw)
     for o in x if many else (): _tell(digest, o)
 
@@ -407,6 +408,7 @@ def load_weights(
     strict:bool=True, # Refuse missing and unexpected names
 )->Loaded: # Lists of names: taken, missing, unexpected
     "Put tensors into a model, all or none"
+    if not isinstance(tensors, Mapping): raise CheckpointError(f"tensors is a {type(tensors).__name__}; give the dict that holds the weights, such as read_weights(folder)")
     others = [n for n,t in tensors.items() if not isinstance(t, torch.Tensor)]
     if others: raise CheckpointError(f"not tensors: {_list(others)}; give the dict that holds the weights themselves")
     bad, report = _misfits(model, tensors, strict)
