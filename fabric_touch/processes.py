@@ -6,8 +6,7 @@
 __all__ = ['launched', 'main_process', 'several', 'together', 'wait_for_all']
 
 # %% ../nbs/08b_processes.ipynb #00000003
-import atexit, hashlib, json, math, os, random
-from collections.abc import Mapping
+import atexit, json, math, os, random
 from contextlib import contextmanager
 from functools import wraps
 import numpy as np, torch
@@ -17,6 +16,7 @@ from fastai.basics import *
 from fastai.callback.all import *
 from .core import FabricError
 from .steps import StepDL, _dice, _gathered, _set_dice
+from .train import _rows_digest, _short
 
 # %% ../nbs/08b_processes.ipynb #00000007
 def launched()->tuple: # (rank, world): which process this is, of how many
@@ -157,6 +157,8 @@ class _Together(Callback):
     "Exchange means, predictions and gradients with the other processes while fitting"
     order, whole, real = -9, False, True         # before all others, once fastai has put the model on its device
     def __init__(self, settings, rank): self.settings, self.rank, self.norms = settings, rank, {}
+    def before_fit(self):
+        if hasattr(self.learn, 'lr_finder'): raise FabricError("lr_find within `several` would wait for ever, since its end is not the same in all processes; find the rate in one process, before torchrun")
     def before_train(self):
         if isinstance(self.learn.dls.train, _Share): _own_draws(self.rank)
         if isinstance(self.model, DistributedDataParallel): return
@@ -180,31 +182,12 @@ class _Together(Callback):
         self.norms = {}
 
 # %% ../nbs/08b_processes.ipynb #00000018
-def _tell_apart(x):
-    "What tells one item from another, as text"
-    if isinstance(x, (Tensor, np.ndarray)): return hashlib.sha256(np.ascontiguousarray(np.asarray(x)).tobytes()).hexdigest()
-    if isinstance(x, Mapping): return str([(str(k), _tell_apart(v)) for k,v in x.items()])
-    if isinstance(x, (list, tuple, L)): return str([_tell_apart(v) for v in x])
-    if isinstance(x, (str, Path)): return str(x).replace('\\', '/').rsplit('/', 1)[-1]
-    return repr(x) if x is None or isinstance(x, (int, float, np.generic)) else type(x).__name__
-
-def _digest(dataset, n=1000):
-    "Of the items of a dataset, or of up to `n` of them"
-    if hasattr(dataset, 'tensors'): return _short(_tell_apart(dataset.tensors))
-    items = dataset if isinstance(dataset, (list, tuple)) else getattr(dataset, 'items', None)
-    if items is None or callable(items): return None                # nothing that could be looked at without loading it
-    if hasattr(items, 'iloc'): items = items.to_dict('records')
-    return _short(_tell_apart([items[int(i)] for i in np.linspace(0, len(items)-1, min(n, len(items)))]))
-
-def _short(text): return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-# %% ../nbs/08b_processes.ipynb #00000019
 def _facts(learn):
     "What must be the same in all processes"
     res = dict(model=_short(str([(n, tuple(p.shape), p.requires_grad) for n,p in learn.model.named_parameters()])))
     for name,dl in zip(('training', 'validation'), learn.dls.loaders):
         known = {k: getattr(dl, a, None) for k,a in dict(rows='n', batch='bs').items()} | dict(seed=vars(dl).get('seed'))
-        res |= {f'{name} {k}': v for k,v in (known | dict(data=_digest(getattr(dl, 'dataset', None)))).items()}
+        res |= {f'{name} {k}': v for k,v in (known | dict(data=_rows_digest(getattr(dl, 'dataset', None)))).items()}
     return res
 
 def _check_alike(learn):
@@ -213,11 +196,13 @@ def _check_alike(learn):
     bad = [f'{k} is {told[0][k]} in process 0 and {t[k]} in process {r}' for r,t in enumerate(told) for k in told[0] if t[k] != told[0][k]]
     if bad: raise FabricError(f"the processes were given different things: {'; '.join(bad[:4])}; give each the same files, seed and settings")
 
-# %% ../nbs/08b_processes.ipynb #0000001a
+# %% ../nbs/08b_processes.ipynb #00000019
 def _join(rank, world):
     "Meet the other processes, once; the GPU of this one, if there are GPUs"
     gpu = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()) if torch.cuda.is_available() else None
     if gpu: torch.cuda.set_device(gpu)
+    if lacks := [k for k in ('MASTER_ADDR', 'MASTER_PORT') if k not in os.environ]:
+        raise FabricError(f"the environment says that there are {world} processes and has no {' and no '.join(lacks)}, where they could meet; start them with torchrun, or take RANK and WORLD_SIZE away")
     if not dist.is_initialized(): dist.init_process_group('nccl' if gpu else 'gloo', rank=rank, world_size=world)
     return gpu
 
@@ -232,7 +217,7 @@ def _to_detach(learn, b, cpu=True, gather=True):
     "fastai's, which gathers wherever there are several processes: here only what `StepDL` has shared"
     return to_detach(b, cpu, gather and isinstance(_loader(learn), StepDL))
 
-# %% ../nbs/08b_processes.ipynb #0000001b
+# %% ../nbs/08b_processes.ipynb #0000001a
 @contextmanager
 def several(
     learn:Learner, # Its rows from loaders of fastai's, or from a `StepDL`
@@ -241,6 +226,7 @@ def several(
     "Fit together with the other processes that torchrun started, if there are any"
     rank, world = launched()
     if world == 1: yield learn; return
+    if any(isinstance(cb, _Together) for cb in learn.cbs): raise FabricError("this Learner is within `several` already; leave the inner one out")
     if gpu := _join(rank, world): learn.dls.to(gpu); learn.model.to(gpu)
     atexit.unregister(_leave)                    # one that fails must not wait for the others at its end
     _check_alike(learn)
@@ -251,7 +237,7 @@ def several(
     _set_dice(learn.dls, bytes(_gathered(_dice(learn.dls), _talk())[0].tolist()).rstrip(b'\0'))     # from here on all draw alike again
     atexit.register(_leave)
 
-# %% ../nbs/08b_processes.ipynb #0000001d
+# %% ../nbs/08b_processes.ipynb #0000001c
 def together(
     fit, # Learner -> None, trains it
     **kwargs # As for `several`
@@ -264,7 +250,7 @@ def together(
     run.keywords = getattr(fit, 'keywords', {}) | dict(processes=launched()[1])
     return run
 
-# %% ../nbs/08b_processes.ipynb #0000001f
+# %% ../nbs/08b_processes.ipynb #0000001e
 def wait_for_all():
     "Go on when every process has come here; at once where there is one"
     rank, world = launched()

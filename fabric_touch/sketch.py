@@ -29,9 +29,8 @@ from .pixels import Pixels, read_pixels
 from .augment import AUGMENTS, Augment, test_transform, train_transform
 from .ensembles import COMBINERS, _no_row_twice, _own, added, agreement, ensemble_scores, fit_combiner, plot_agreement, plot_models, write_oof, write_output
 from .checkpoints import MAX_CARD, CheckpointError, _parse, load_checkpoint, read_arrays, save_checkpoint, trained_on
-from .embeds import _take
 from . import train
-from .train import AverageWeights, KeepPreds, KeepState, KeepTop, TellEpoch, best_epochs, eval_frozen, fair_epochs, fit_cosine, fit_learner, freeze_folded
+from .train import AverageWeights, KeepPreds, KeepState, KeepTop, TellEpoch, best_epochs, eval_frozen, fair_epochs, fit_cosine, fit_learner, freeze_folded, _held
 from .encoders import ENCODERS, encoder_card, encoder_from_card, image_encoder
 from .together import Together, mean_probs
 
@@ -562,18 +561,6 @@ def _finish(job, out):
     with whole_file(place/'member.json') as tmp: tmp.write_text(json.dumps(job.card(name=job.model.arch['name']), indent=1, ensure_ascii=False), encoding='utf-8')
 
 # %% ../nbs/33_sketch.ipynb #0000003c
-@contextmanager
-def _held(folder):
-    "Keep other processes from training in a folder at the same time"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        release = _take(folder/'.training.lock')
-    except OSError as e: raise FabricError(f"{folder} cannot be a member's folder ({e.strerror}); give another one") from e
-    if release is None: raise FabricError(f"another process trains in {folder}; wait until it is done, or give another folder")
-    try: yield
-    finally: release()
-
-# %% ../nbs/33_sketch.ipynb #0000003d
 def _tidy(job):
     "Remove what only an unfinished training needs, and what killed ones left; each drawing's predictions stand in oof.npz"
     (job.folder/'vectors.npy').unlink(missing_ok=True)
@@ -589,7 +576,7 @@ def _fit_member(*args, **kwargs):
         _tidy(job)
     return load_member(job.folder)
 
-# %% ../nbs/33_sketch.ipynb #0000003e
+# %% ../nbs/33_sketch.ipynb #0000003d
 def as_table(
     table, # A `ClassTable`, or what `read_sketches` reads
 )->ClassTable:
@@ -611,7 +598,7 @@ def fit_folds(
     if folder is not None: return _fit_member(table, arch, n_folds, recipe, folder, pretrained, **kwargs)
     with tempfile.TemporaryDirectory() as d: return _fit_member(table, arch, n_folds, recipe, d, pretrained, **kwargs)
 
-# %% ../nbs/33_sketch.ipynb #0000004b
+# %% ../nbs/33_sketch.ipynb #0000004a
 @dataclass(repr=False, eq=False)
 class SketchEnsemble:
     "Members, how they are combined, and their scores"
@@ -638,7 +625,7 @@ def _write_scores(e, folder):
     for name,fig in dict(models=plot_models(e.scores), agreement=plot_agreement(alike)).items():
         save_figure(fig, folder/f'{name}.png'); plt.close(fig)
 
-# %% ../nbs/33_sketch.ipynb #0000004c
+# %% ../nbs/33_sketch.ipynb #0000004b
 def _compare(members, how):
     "The ensemble of members that were trained on the same drawings"
     one, oof = next(iter(members.values())), {n: m.probs for n,m in members.items()}
@@ -647,7 +634,7 @@ def _compare(members, how):
     scores = ensemble_scores(oof, one.y, one.classes, train_y=one.y, **same)
     return SketchEnsemble(members, fit_combiner(how, oof, one.y), scores, added(oof, one.y, how, **same))
 
-# %% ../nbs/33_sketch.ipynb #0000004e
+# %% ../nbs/33_sketch.ipynb #0000004d
 _TAKEN = {*COMBINERS, 'oracle', 'most_frequent', 'base_rate', 'chance'}
 
 def _check_members(members):
@@ -672,7 +659,7 @@ def _check_tables(table, test):
     taken = {*own} & {f'p_{c}' for c in table.classes}
     if taken: raise FabricError(f"test has a column {taken.pop()!r}, as the chance of a class is called; rename it")
 
-# %% ../nbs/33_sketch.ipynb #0000004f
+# %% ../nbs/33_sketch.ipynb #0000004e
 def sketch_ensemble(
     table:ClassTable, # From `read_sketches`; or what it reads
     members:dict, # Name -> what `fit_folds` is told of this one, such as dict(arch='resnet10t', recipe='scratch')

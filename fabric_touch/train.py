@@ -24,6 +24,7 @@ from safetensors.torch import save_model
 from .core import FabricError, drop_folder, keep_memory, mend_folder, paced, pick, plain_file, seeded, whole_file
 from .checkpoints import CheckpointError, load_weights, read_arrays, read_both, save_checkpoint, _not_finite
 from .data import as_targets
+from .embeds import _take
 
 # %% ../nbs/08_train.ipynb #00000006
 def soft_cross_entropy(
@@ -286,6 +287,26 @@ def _set_random_states(dls, states):
     for i,s in zip(range(torch.cuda.device_count()), states['gpus']): torch.cuda.set_rng_state(s, i)
 
 # %% ../nbs/08_train.ipynb #00000038
+def _tell_apart(x):
+    "What tells one item from another, as text"
+    if isinstance(x, Tensor): x = (x.float() if x.dtype == torch.bfloat16 else x).detach().cpu().numpy()
+    if isinstance(x, np.ndarray): return hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
+    if isinstance(x, Mapping): return str([(str(k), _tell_apart(v)) for k,v in x.items()])
+    if isinstance(x, (list, tuple, L)): return str([_tell_apart(v) for v in x])
+    if isinstance(x, (str, Path)): return str(x).replace('\\', '/').rsplit('/', 1)[-1]
+    return repr(x) if x is None or isinstance(x, (int, float, np.generic)) else type(x).__name__
+
+def _rows_digest(dataset, n=1000):
+    "Of the items of a dataset, or of up to `n` of them; None if they cannot be looked at without loading them"
+    if hasattr(dataset, 'tensors'): return _short(_tell_apart(dataset.tensors))
+    items = dataset if isinstance(dataset, (list, tuple)) else getattr(dataset, 'items', None)
+    if items is None or callable(items): return None
+    if hasattr(items, 'iloc'): items = items.to_dict('records')
+    return _short(_tell_apart([items[int(i)] for i in np.linspace(0, len(items)-1, min(n, len(items)))]))
+
+def _short(text): return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+# %% ../nbs/08_train.ipynb #0000003a
 class KeepState(Callback):
     "Write the state of training to a folder after each epoch, and go on from it with the result of a run that was never stopped"
     order = 70   # after KeepBest
@@ -310,9 +331,16 @@ class KeepState(Callback):
     def after_cancel_fit(self):
         if self.due and len(self.recorder.values) > self.epoch: self._write(stopped=True)      # after an epoch, not within one
 
-# %% ../nbs/08_train.ipynb #0000003a
+# %% ../nbs/08_train.ipynb #0000003c
 @patch
-def _run(self:KeepState): return dict(n_epoch=self.n_epoch, n_batches=len(self.dls.train), metrics=list(self.recorder.metric_names), tag=self.tag)
+def _settings(self:KeepState):
+    "What the optimiser is set to before the first step and by a schedule, and the digest of the rows"
+    hypers = [{k: v if isinstance(v, bool) else float(v) for k,v in h.items()} for h in getattr(self.opt, 'hypers', [])]
+    plans = {k: [np.asarray(f(t), float).tolist() for t in (0, .1, .25, .5, .75, 1)] for cb in self.learn._grab_cbs(ParamScheduler) for k,f in cb.scheds.items()}
+    return dict(optimiser=hypers, schedule=plans, data=_rows_digest(getattr(self.dls.train, 'dataset', None)))
+
+@patch
+def _run(self:KeepState): return dict(n_epoch=self.n_epoch, n_batches=len(self.dls.train), metrics=list(self.recorder.metric_names), tag=self.tag, **self.settings)
 
 @patch
 def _told(self:KeepState):
@@ -326,7 +354,7 @@ def _left(self:KeepState):
     "Gradients left over by accumulation; 0: there, and all zero"
     return {n: p.grad if p.grad.any() else 0 for n,p in get_model(self.model).named_parameters() if p.grad is not None}
 
-# %% ../nbs/08_train.ipynb #0000003b
+# %% ../nbs/08_train.ipynb #0000003d
 @patch
 def _write(self:KeepState, stopped=False):
     if not _writes(): return
@@ -339,13 +367,13 @@ def _write(self:KeepState, stopped=False):
     if bad := _not_finite(tensors): warnings.warn(f"{self.folder}: the state after epoch {self.epoch} was not written: {bad}")
     else: save_checkpoint(self.folder, tensors, dict(kind='training', run=self._run(), state=packed))
 
-# %% ../nbs/08_train.ipynb #0000003d
+# %% ../nbs/08_train.ipynb #0000003f
 _RECORD = dict(iters=[_count], lrs=_row, losses=_row, smooth=[_count, _scalar], train_iter=_count)
 _COMMON = dict(done=_count, model={'*': _tensor}, opt=dict(state=[{'*': _anything}], hypers=[{'*': _setting}]), grads={'*': _slope},
                callbacks={'*': _anything}, counts={'*': _count})
 _KINDS = _COMMON | dict(stopped=_truth, random={}, recorder=_RECORD | dict(values=[[_score]]), scaler={'*': _number})
 
-# %% ../nbs/08_train.ipynb #0000003e
+# %% ../nbs/08_train.ipynb #00000040
 @patch
 def _refuse(self:KeepState, why, error=None):
     raise CheckpointError(f"{self.folder}: {why}; for another run give another folder, or delete this one, and training starts from the beginning") from error
@@ -355,6 +383,7 @@ def _read(self:KeepState):
     "The state in the folder; None if there is none"
     if not isinstance(self.opt, Optimizer):
         raise FabricError(f"KeepState knows the optimisers of fastai, not {type(self.opt).__name__}; give for instance opt_func=Adam")
+    self.settings = self._settings()
     if not os.path.lexists(mend_folder(self.folder)): return
     try:
         if self.folder.is_dir() and not any(self.folder.iterdir()): return
@@ -368,7 +397,7 @@ def _read(self:KeepState):
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of training ({type(e).__name__}: {e})", e)
 
-# %% ../nbs/08_train.ipynb #00000040
+# %% ../nbs/08_train.ipynb #00000042
 @patch
 def _restore(self:KeepState):
     s = self.found
@@ -388,7 +417,7 @@ def _restore(self:KeepState):
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of this run ({type(e).__name__}: {e})", e)
     if s['stopped']: raise CancelFitException
 
-# %% ../nbs/08_train.ipynb #00000041
+# %% ../nbs/08_train.ipynb #00000043
 @patch
 def _kinds_of_steps(self:KeepState):
     "What the optimiser remembers of a parameter, learnt from one that takes a step of nothing"
@@ -413,7 +442,7 @@ def _restore_steps(self:KeepState, s):
     params = dict(get_model(self.model).named_parameters())
     for k,g in s['grads'].items(): params[k].grad = g.to(params[k].device) if isinstance(g, Tensor) else torch.zeros_like(params[k])
 
-# %% ../nbs/08_train.ipynb #00000047
+# %% ../nbs/08_train.ipynb #00000049
 def best_epochs(
     values, # One for each epoch, lower is better
     n:int=3, # How many
@@ -438,7 +467,7 @@ class KeepTop(Callback):
         for p in self.folder.glob('epoch_*[0-9]'):
             if int(p.name[6:]) not in best: drop_folder(p)
 
-# %% ../nbs/08_train.ipynb #00000048
+# %% ../nbs/08_train.ipynb #0000004a
 class KeepPreds(Callback):
     "Write the predictions of the validation rows to `epoch_000.npy`, … in a folder"
     def __init__(self, folder): self.folder, self.due = Path(folder), False
@@ -463,7 +492,7 @@ class TellEpoch(Callback):
             print(f'{self.step} epoch {self.epoch+1}/{self.n_epoch}:', *(f'{k} {v:.3f}' for k,v in named), flush=True)
         self.due = False
 
-# %% ../nbs/08_train.ipynb #0000004d
+# %% ../nbs/08_train.ipynb #0000004f
 class AverageWeights(Callback):
     "Validate and keep the exponential moving average of the weights"
     order = 66   # swaps back after KeepBest and KeepTop, before KeepState
@@ -489,14 +518,14 @@ class AverageWeights(Callback):
     def _set(self, state): get_model(self.model).load_state_dict(state, strict=False)
     def state_dict(self): return dict(average=self._moving(self.ema.module), steps=self.steps)
 
-# %% ../nbs/08_train.ipynb #0000004e
+# %% ../nbs/08_train.ipynb #00000050
 @patch
 def load_state_dict(self:AverageWeights, state):
     _check_kinds(state, dict(average={k: _tensor for k in self.moves}, steps=_count), 'average_weights')
     self.ema.module.load_state_dict(state['average'], strict=False)
     self.steps = state['steps']
 
-# %% ../nbs/08_train.ipynb #00000051
+# %% ../nbs/08_train.ipynb #00000053
 OutOfFold = namedtuple('OutOfFold', 'preds history')
 OutOfFold.__doc__ = "Out-of-fold predictions (n, …), and the history with a column `fold`"
 
@@ -522,7 +551,7 @@ def _claim(folder, folds, seed, tag):
     except (ValueError, RecursionError) as e: raise FabricError(f"{file}: not the record of a fold experiment ({e}); give another folder") from e
     if theirs != mine: raise FabricError(f"{folder} holds another experiment ({_unlike(theirs, mine)}); give another folder")
 
-# %% ../nbs/08_train.ipynb #00000053
+# %% ../nbs/08_train.ipynb #00000055
 def _fit_one(make, fit, fold, seed, place):
     "(predictions of the validation rows, history) of a fresh learner"
     with seeded(seed):
@@ -534,7 +563,19 @@ def _fit_one(make, fit, fold, seed, place):
 def _predict(learn):
     with _by_itself(), learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #00000055
+# %% ../nbs/08_train.ipynb #00000058
+@contextmanager
+def _held(folder, name='.training.lock', what='in'):
+    "Keep other processes from training in a folder at the same time"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        release = _take(folder/name)
+    except OSError as e: raise FabricError(f"{folder} cannot be the folder of a training ({e.strerror}); give another one") from e
+    if release is None: raise FabricError(f"another process trains {what} {folder}; wait until it is done, or give another folder")
+    try: yield
+    finally: release()
+
+# %% ../nbs/08_train.ipynb #00000059
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -546,20 +587,25 @@ def fit_folds(
     "Train on each fold and gather the predictions for the rows left out"
     rank, world = (0, 1) if getattr(fit, 'together', False) else (rank_distrib(), max(1, num_distrib()))
     if world > 1 and not folder: raise FabricError(f"there are {world} processes and no folder in which they could meet; give one, or fit=together(fit) of fabric_touch.processes")
-    if folder: _claim(folder, folds, seed, tag)
-    place = lambda k: Path(folder)/f'fold_{k}' if folder else None
-    with _by_itself() if world > 1 else nullcontext():
-        own = {k: _fold(make, fit, folds[k], seed+k, k, place(k)) for k in paced(range(rank, len(folds), world))}
-    parts = [own[k] if k in own else _others_fold(place(k), len(f[1])) for k,f in enumerate(folds)]
+    with _held(Path(folder), '.folds.lock', 'the folds of') if folder and _writes() else nullcontext():
+        if folder: _claim(folder, folds, seed, tag)
+        parts = _every_fold(make, fit, folds, folder and Path(folder), seed, (rank, world))
     res = np.full((max(int(np.max(i)) for f in folds for i in f)+1, *parts[0][0].shape[1:]), np.nan, np.float32)
     for (_,valid),(p,_) in zip(folds, parts): res[valid] = p
     return OutOfFold(res, pd.concat([h for _,h in parts], ignore_index=True))
 
-# %% ../nbs/08_train.ipynb #00000057
+# %% ../nbs/08_train.ipynb #0000005b
 def _write_fold(file, preds, hist):
     with whole_file(file) as tmp: np.savez(tmp, preds=preds, history=hist.to_numpy(float), columns=np.array(list(hist), dtype=str))
 
-# %% ../nbs/08_train.ipynb #00000058
+# %% ../nbs/08_train.ipynb #0000005c
+def _every_fold(make, fit, folds, folder, seed, share):
+    "(predictions, history) of each fold; this process trains its share of them"
+    place, (rank, world) = lambda k: folder and folder/f'fold_{k}', share
+    with _by_itself() if world > 1 else nullcontext():
+        own = {k: _fold(make, fit, folds[k], seed+k, k, place(k)) for k in paced(range(rank, len(folds), world))}
+    return [own[k] if k in own else _others_fold(place(k), len(f[1])) for k,f in enumerate(folds)]
+
 def _fold(make, fit, fold, seed, k, place):
     "(predictions, history) of a fold; trained, unless its file is there"
     file = place and place.with_suffix('.npz')
@@ -576,7 +622,7 @@ def _others_fold(place, n):
     while not (file := place.with_suffix('.npz')).exists(): time.sleep(.05)
     return _read_fold(file, n)
 
-# %% ../nbs/08_train.ipynb #00000059
+# %% ../nbs/08_train.ipynb #0000005d
 def _read_fold(file, n):
     try:
         found = read_arrays(file)
@@ -586,7 +632,7 @@ def _read_fold(file, n):
     except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as e:
         raise FabricError(f"{file}: not a finished fold, or damaged ({type(e).__name__}); remove it and the fold is trained again") from e
 
-# %% ../nbs/08_train.ipynb #00000062
+# %% ../nbs/08_train.ipynb #00000066
 def fair_epochs(
     rows:pd.DataFrame, # Of `fit_folds`: epoch, fold and `monitor`
     monitor:str='valid_loss', # Column to choose by, lower is better

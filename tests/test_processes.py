@@ -173,6 +173,14 @@ def refused():
     says('1 rows for 2 processes', lambda: within(Learner(DataLoaders.from_dsets(one, one, bs=1, drop_last=False), nn.Linear(2, 1), nn.MSELoss())))
     says('cannot be shared', lambda: within(Learner(DataLoaders(*[torch.utils.data.DataLoader(one)]*2), nn.Linear(2, 1), nn.MSELoss())))
     says('within `several(learn)`', lambda: quiet(plain(run(4), 23), run(4)))
+    learn = touch('mlb', 4)
+    def finds():
+        with several(learn), learn.no_bar(), learn.no_logging(): learn.lr_find(show_plot=False)
+    def twice():
+        with several(learn), several(learn): raise AssertionError('begun')
+    says('find the rate in one process', finds)
+    says('within `several` already', twice)
+    assert same_in_both(fit(learn))                                         # and the Learner is as it was
 
 def steps_together(folder, out):
     for name,n in SHAPES.items():
@@ -242,7 +250,7 @@ def test_folds(two):
     one = folds(fit=FIT)
     close(out['folds'], one)
     np.testing.assert_array_equal(out['spread'], one)
-    assert sorted(p.name for p in (folder/'spread').iterdir()) == sorted(p.name for p in (folder/'folds').iterdir()) == [*(f'fold_{k}.npz' for k in range(5)), 'folds.json']
+    assert sorted(p.name for p in (folder/'spread').iterdir()) == sorted(p.name for p in (folder/'folds').iterdir()) == ['.folds.lock', *(f'fold_{k}.npz' for k in range(5)), 'folds.json']
     with pytest.raises(FabricError, match="another experiment"): folds(fit=FIT, folder=folder/'folds')
 
 def test_refit(two): close(two[1]['refit'], refit(FIT))
@@ -254,7 +262,7 @@ def test_steps(two, name):
     rows = quiet(learn, run(8))
     for k in rows: np.testing.assert_allclose(out[f'{name}_{k}'], rows[k], rtol=2e-5, atol=2e-6 if k != 'hit' else 1, err_msg=k)     # metrics are fastai's: averaged by rows, stand-ins and all
     np.testing.assert_allclose(out[f'{name}_weights'], state(learn), atol=2e-6)
-    assert sorted(p.name for p in (folder/name).iterdir()) == ['best', 'history.csv', 'state', 'step_000002', 'step_000004', 'step_000006']
+    assert sorted(p.name for p in (folder/name).iterdir()) == ['.training.lock', 'best', 'history.csv', 'state', 'step_000002', 'step_000004', 'step_000006']
     assert all(len(t) == 2 for k,t in read_tensors(folder/name/'state'/'model.safetensors').items() if k.endswith('random'))
 
 def test_two_states_are_not_one(two):
