@@ -180,7 +180,8 @@ def refused():
         with several(learn), several(learn): raise AssertionError('begun')
     says('find the rate in one process', finds)
     says('within `several` already', twice)
-    assert same_in_both(fit(learn))                                         # and the Learner is as it was
+    with several(learn): fit(learn)                                         # the Learner is as it was
+    assert same_in_both(learn)
 
 def steps_together(folder, out):
     for name,n in SHAPES.items():
