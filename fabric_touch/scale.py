@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np, torch
 from fastcore.foundation import L
 from fastcore.meta import delegates
-from .core import FabricError, drop_folder, naming, need, no_more_cells, paced, pick, whole_file
+from .core import FabricError, drop_folder, naming, need, no_more_cells, paced, pick, plain_file, whole_file
 from .blends import FIBRES
 from .embeds import EmbeddingStore, _digests, _embed, _file_digest, _whole, locked
 from .encoders import image_encoder
@@ -158,12 +158,15 @@ def _write_list(path, named):
     return names
 
 # %% ../nbs/40c_scale.ipynb #00000017
+_CARD = dict(kind=str, shard=int, rows=int, shards=int, list=str)      # what every card tells
+
 def _read_card(out):
     path = out/'card.json'
-    try: card = json.loads(path.read_text(encoding='utf-8'))
-    except FileNotFoundError: raise FabricError(f"{out} holds no card.json; give a folder that embed_files or describe_catalog wrote") from None
+    if not os.path.lexists(path): raise FabricError(f"{out} holds no card.json; give a folder that embed_files or describe_catalog wrote")
+    try: card = json.loads(plain_file(path).read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as e: raise FabricError(f"{path} cannot be read ({type(e).__name__}); give another folder") from e
     if not isinstance(card, dict) or card.get('format') != FORMAT: raise FabricError(f"{path} is no card of {FORMAT!r}; give another folder")
+    if bad := [k for k,t in _CARD.items() if type(card.get(k)) is not t]: raise FabricError(f"{path} is damaged, it does not tell {', '.join(bad)}; give another folder")
     return card
 
 def _agree(out, about):
@@ -426,7 +429,9 @@ def read_vectors(
     "The vectors of all photos that could be read"
     if (kind := _read_card(Path(out))['kind']) != 'vectors': raise FabricError(f"{out} holds {kind}, not vectors; read it with open_shards")
     readable = need('pyarrow.compute', 'scale').field('error').is_null()
-    try: table = open_shards(out).to_table(columns=['path', 'digest', 'vector'], filter=readable)
-    except (OSError, ValueError) as e: raise FabricError(f"a shard of {out} cannot be read ({str(e)[:300]}); delete it and run again") from e
-    vectors = table['vector'].combine_chunks()
-    return Vectors(*(table[k].to_numpy() for k in ('path', 'digest')), vectors.flatten().to_numpy().reshape(len(table), vectors.type.list_size))
+    try:
+        table = open_shards(out).to_table(columns=['path', 'digest', 'vector'], filter=readable)
+        vectors = table['vector'].combine_chunks()
+        return Vectors(*(table[k].to_numpy() for k in ('path', 'digest')), vectors.flatten().to_numpy().reshape(len(table), vectors.type.list_size))
+    except FabricError: raise
+    except Exception as e: raise FabricError(f"a shard of {out} cannot be read ({str(e)[:300]}); delete it and run again") from e

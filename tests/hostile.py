@@ -11,7 +11,7 @@ from safetensors.torch import save as bytes_of
 
 from attacks import ATTACKS, DRAWN, PLACES, THIEVES, Dice, Thief, photo, signed
 from fabric_touch import (attributes, captions, catalogs, checkpoints, cli, data, deepfashion, detectors, embeds, encoders, ensembles, filing, folders, galata, garments, hybrid, mixture,
-                          multimodal, photos, pixels, plots, product, sequences, sketch, sketches, steps, tokens, touch, train, tuning, vqgan)
+                          multimodal, photos, pixels, plots, product, scale, sequences, serving, sketch, sketches, steps, tokens, touch, train, tuning, vqgan)
 from fabric_touch.core import need, seeded
 from watched import MEMORY, SECONDS, Attempt, Outcome, attempts, full_disk
 
@@ -39,7 +39,9 @@ class Reader:
         "Name of each file -> its row in `ATTACKS`"
         return {f: 'card' if f.endswith(checkpoints.CARD) else FORM.get(f.rsplit('.')[-1], 'rows') for f in self.files.split()}
 
-READERS = {}     # name -> Reader; a row beside what makes its input
+READERS = {}     # name -> Reader; a row beside what makes its input. To add one: a function that writes a good file, and
+#     'a note': Reader(lambda f: put(f, {'note.json': '{"a": 1}'}), lambda f: my_module.read_note(f/'note.json'), 'note.json'),
+# The ending of the file says which attacks it gets (`FORM`); `python -m pytest tests/test_hostile.py -k 'a_note or note'` runs them, `--stress` with 1,000 flips.
 
 def look(x):
     "What was read, as text that is equal where it is"
@@ -453,6 +455,20 @@ def _sort_on(f):
     _sort(f, NAMES)
     assert {p.read_bytes() for p in (f/'m'/'knit').iterdir()} == {(f/'in'/n).read_bytes() for n in NAMES.split()}, 'a photo is lost or doubled'
 
+def _shards(f):
+    if not _has('pyarrow'): return
+    with tempfile.TemporaryDirectory() as d:
+        for i in range(3): Image.new('RGB', (20, 16), (80*i, 0, 9)).save(Path(d)/f'{i}.png')
+        made = scale.embed_files(d, f/'m', workers=0, progress=False)
+    next((made.folder/'shards').rglob('*.parquet')).rename(made.folder/'shards'/'0000'/'a.parquet')
+
+def _export(f):
+    if _has('onnx') and _has('onnxscript'): serving.export_touch(touch.touch_model('mlb', 8, pretrained=False).eval(), 'onnx', f/'m', vectors=True)
+
+def _read_export(f):
+    m = serving.load_exported(f/'m')
+    return m.card['fibres'], m.probs(np.ones((1, 8)), np.eye(12)[:1]).round(4)
+
 READERS |= {
     'a store of vectors':   Reader(_store, _read_store, 'store/store.json store/vectors.f32 store/digests.bin', writes=('store',)),
     'pixels':               Reader(_pixels, _read_pixels, 'pixels.npy'),
@@ -460,6 +476,8 @@ READERS |= {
     'a state of steps':     Reader(lambda f: _steps(f, 6), _steps, _sealed('m/state'), same=True, writes=('m',), dear=True),
     'folds':                Reader(_folds, _folds, 'm/folds.json m/fold_0.npz', writes=('m',), dear=True),
     'a journal of sorting': Reader(_sorted, _sort_on, 'm/sorted.csv m/sorting.json', stays=False, writes=('m',)),
+    'shards':               Reader(_shards, lambda f: [scale.open_shards(f/'m').schema.names, *scale.read_vectors(f/'m')], 'm/card.json m/shards/0000/a.parquet', needs=('pyarrow',)),
+    'an export':            Reader(_export, _read_export, 'm/card.json m/model.onnx', same=True, needs=('onnx', 'onnxscript', 'onnxruntime'), dear=True),
 }
 
 # ---- readers and attacks

@@ -1,5 +1,5 @@
 "Hostile input, as tables: every reader and command of hostile.py is offered every attack of attacks.py; what comes back is right or one of our errors, nothing is run, nothing elsewhere is touched."
-import json, os, pickle, shutil, signal
+import importlib, json, os, pickle, pkgutil, re, shutil, signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +7,7 @@ import pytest
 from attacks import ATTACKS, Dice, csv_bytes
 from hostile import COCO, COMMANDS, READERS, Reader, command_attempts, command_fault, fault, full_attempts, full_fault, make_shop, outcomes, put, put_photos
 from watched import Attempt, attempt, attempts
+import fabric_touch
 from fabric_touch import cli
 from fabric_touch.blends import parse_blend
 from fabric_touch.captions import read_coco
@@ -81,6 +82,17 @@ def test_reader(name, room, request):
     stress = request.config.getoption('--stress')
     bad = [(o.name[1:], why) for o in outcomes(name, room, 1000 if stress else 20, not stress) if (why := fault(o))]
     assert not bad, f'{len(bad)} of them: {bad[:5]}'
+
+ELSEWHERE = dict(   # public readers without a row of their own -> why
+    read_datasets='calls the readers of captions and pairs by name', read_folders='decodes with as_photo, see photos', read_hybrid='decodes with as_photo, see photos', load_old="'an old hybrid model' reads all of the file",
+    read_output='one of read_outputs', read_oof='one of read_oofs', read_arrays="'folds' and 'a member' read with it", read_weights='the half of load_checkpoint', read_both='the two halves of load_checkpoint',
+    load_weights='takes tensors, no file', open_clip_encoder="reads with read_state, see 'a torch file'", read_title='takes a text')
+
+def test_every_reader_has_a_row():
+    rows = Path(__file__).with_name('hostile.py').read_text()
+    public = {n for m in pkgutil.iter_modules(fabric_touch.__path__) if m.name != '_modidx' for n in importlib.import_module(f'fabric_touch.{m.name}').__all__ if re.match('(read|load|open)_', n)}
+    lacks = {n for n in public if not re.search(rf'\b{n}\b', rows)}
+    assert lacks == {*ELSEWHERE}, f'write a row for {lacks - {*ELSEWHERE}}; {({*ELSEWHERE}) - lacks} have one or are gone'
 
 # ---- commands
 
