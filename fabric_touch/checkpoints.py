@@ -422,7 +422,9 @@ _ROOM = 256*2**20   # bytes beside the weights that building may take
 
 class bounded(TorchDispatchMode):
     "Within the block tensors are made up to `limit` bytes in all, and what goes beyond is not given memory"
-    def __init__(self, limit): super().__init__(); self.limit, self.made = limit, 0
+    def __init__(self,
+        limit:int, # Bytes
+    ): super().__init__(); self.limit, self.made = limit, 0
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if not func._schema.is_mutable: self.count(func, args, kwargs or {})
         return func(*args, **kwargs or {})

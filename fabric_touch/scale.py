@@ -208,6 +208,7 @@ def _read_shard(path, columns=None):
 
 def _n_failed(table): return sum(bool(e) for e in table['error' if 'error' in table.column_names else 'failed'].to_pylist())
 
+# %% ../nbs/40c_scale.ipynb #0000001d
 @dataclass
 class _Job:
     "What is done with a shard"
@@ -231,7 +232,7 @@ class _Job:
             need('pyarrow.parquet', 'scale').write_table(table.replace_schema_metadata(about), tmp, compression='zstd', use_dictionary=False)
         return table
 
-# %% ../nbs/40c_scale.ipynb #0000001e
+# %% ../nbs/40c_scale.ipynb #0000001f
 STORE_BYTES = 128*2**20      # of a local Ray's shared memory
 
 @dataclass
@@ -246,7 +247,7 @@ class Run:
         _whole(self.shard, 'shard', 1)
         if self.address and self.workers == 0: raise FabricError("address is given and workers is 0, which means without Ray; leave one of them out")
 
-# %% ../nbs/40c_scale.ipynb #0000001f
+# %% ../nbs/40c_scale.ipynb #00000020
 _QUIET = dict(RAY_BACKEND_LOG_LEVEL='fatal', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0')   # no notes on the screen, GPUs left as they are; `need` turns the reports off
 
 def _answers(address):
@@ -265,7 +266,7 @@ def _join(ray, address, tries=3, **given):
             said = 'Ray could not be started here' if address == 'local' else f'no Ray cluster could be reached at {address}'
             raise FabricError(f"{said} ({str(e).strip()[:200]}); `ray status` tells what runs, and workers=0 does without") from e
 
-# %% ../nbs/40c_scale.ipynb #00000020
+# %% ../nbs/40c_scale.ipynb #00000021
 @contextmanager
 def _ray(run):
     "Ray: the one that runs, the cluster's, or one of our own, which is ended with the block"
@@ -279,7 +280,7 @@ def _ray(run):
     try: yield ray
     finally: ray.shutdown()
 
-# %% ../nbs/40c_scale.ipynb #00000021
+# %% ../nbs/40c_scale.ipynb #00000022
 @contextmanager
 def _quiet(ray):
     "Ray Data without its log and bars on the screen"
@@ -290,7 +291,7 @@ def _quiet(ray):
     try: yield
     finally: context.enable_progress_bars = before; log.setLevel(level)
 
-# %% ../nbs/40c_scale.ipynb #00000022
+# %% ../nbs/40c_scale.ipynb #00000023
 _SAID, BLOCKS = dict(failed=int, error=object, seconds=float), 10_000       # BLOCKS: most pieces that shards are handed out in
 
 class _Worker:
@@ -314,7 +315,7 @@ def _on_ray(job, todo, run):
 def _in_turn(job, todo, run):
     for k,name in todo: yield job(k, name)
 
-# %% ../nbs/40c_scale.ipynb #00000025
+# %% ../nbs/40c_scale.ipynb #00000026
 class Shards(namedtuple('Shards', 'folder rows shards written failed seconds')):
     "What a run did: rows and shards in all, shards written now, rows of these that could not be read or described, and seconds of one core for them"
     def __repr__(self):
@@ -327,7 +328,7 @@ def _left(out, names):
     there = {f'{p.parent.name}/{p.name}' for p in out.glob('shards/*/*.parquet')}
     return [(k, name) for k,(name,_) in enumerate(names) if name not in there]
 
-# %% ../nbs/40c_scale.ipynb #00000026
+# %% ../nbs/40c_scale.ipynb #00000027
 def _check_free(out):
     "Refuse a folder that holds what no run of ours wrote"
     if os.path.lexists(out) and not out.is_dir(): raise FabricError(f"{out} is a file; give a folder")
@@ -345,7 +346,7 @@ def _run(out, rows, make, about, run, check=None):
         if fresh and not (out/'card.json').exists(): drop_folder(out)
         raise
 
-# %% ../nbs/40c_scale.ipynb #00000027
+# %% ../nbs/40c_scale.ipynb #00000028
 def _locked_run(out, rows, make, about, run, check):
     with locked(out/'lock', wait=0):
         names = _plan(out, rows, about, run.shard)
@@ -358,7 +359,7 @@ def _locked_run(out, rows, make, about, run, check):
                 failed, seconds = failed + int(said['failed']), seconds + float(said['seconds'])
     return Shards(out, sum(n for _,n in names), len(names), len(todo), failed, seconds)
 
-# %% ../nbs/40c_scale.ipynb #00000029
+# %% ../nbs/40c_scale.ipynb #0000002a
 def _check_same(out, names, root):
     "Refuse photos that are not those whose vectors are there"
     there = next((p for name,_ in names if (p := out/'shards'/name).exists()), None)
@@ -372,7 +373,7 @@ def _check_list(photos, out):
     if isinstance(photos, (str, Path)) and Path(photos).absolute() == Path(out).absolute()/'list.parquet':
         raise FabricError(f"{photos} is the name of the list that a run keeps in {out}; give the list another name, or another folder to write")
 
-# %% ../nbs/40c_scale.ipynb #0000002b
+# %% ../nbs/40c_scale.ipynb #0000002c
 @delegates(Run)
 def embed_files(
     photos, # A folder, a list of files, or a table with a column of paths: .csv, .tsv or .parquet
@@ -393,7 +394,7 @@ def embed_files(
     about = dict(format=FORMAT, kind='vectors', encoder=encoder.id, n_out=encoder.n_out, dtype=dtype, licence=getattr(encoder, 'licence', ''), shard=run.shard)
     return _run(out, paths, partial(embed_shard, encoder=encoder, root=root, bs=bs, dtype=dtype), about, run, partial(_check_same, root=root))
 
-# %% ../nbs/40c_scale.ipynb #0000002c
+# %% ../nbs/40c_scale.ipynb #0000002d
 @delegates(Run)
 def describe_catalog(
     pages, # A table of pages, as `read_pages` takes or gives it
@@ -409,7 +410,7 @@ def describe_catalog(
     about = dict(format=FORMAT, **_about(models), shard=run.shard, cards=model_cards(models))
     return _run(out, map(_page_text, table.to_dict('records')), partial(describe_shard, models=models, root=root), about | dict(kind='records'), run)
 
-# %% ../nbs/40c_scale.ipynb #0000003c
+# %% ../nbs/40c_scale.ipynb #0000003d
 def open_shards(
     out:str|Path, # Folder that `embed_files` or `describe_catalog` wrote
 ): # pyarrow.dataset.Dataset, in the order of the rows

@@ -47,7 +47,10 @@ LEVEL_LOSSES = dict(soft_ce=soft_cross_entropy, rps=ranked_probability)
 
 class TouchLoss(nn.Module):
     "Mean loss over targets, of outputs (b, targets, width), (members, b, targets, width) or (b, targets) against labels (b, targets, width)"
-    def __init__(self, targets, kind='soft_ce'): super().__init__(); self.targets, self.level_loss = as_targets(targets), pick(LEVEL_LOSSES, kind, 'loss')
+    def __init__(self,
+        targets, # As `as_targets` takes them
+        kind:str='soft_ce', # Of levels, a name of `LEVEL_LOSSES`
+    ): super().__init__(); self.targets, self.level_loss = as_targets(targets), pick(LEVEL_LOSSES, kind, 'loss')
     def one(self, t, p, y):
         rated = ~y[:, 0].isnan()
         p, y = p[rated], y[rated]
@@ -136,7 +139,12 @@ def _by_itself():
 class KeepBest(Callback):
     "Keep the best weights, in memory and in a safetensors file if given, and load them when training ends; stop when nothing improves"
     order = 60   # after the recorder
-    def __init__(self, monitor='valid_loss', path=None, patience=0, restore=True): store_attr(); self.rows, self.state = [], None
+    def __init__(self,
+        monitor:str='valid_loss', # A column of the history; the lower the better
+        path:str|Path=None, # Also keep them in this safetensors file
+        patience:int=0, # Stop after so many epochs without improvement; 0 never
+        restore:bool=True, # End with the best epoch's weights; False: with the last epoch's
+    ): store_attr(); self.rows, self.state = [], None
     def before_fit(self): self.fresh, self.fitted = True, False
     def before_train(self):
         if self.fresh:
@@ -147,16 +155,19 @@ class KeepBest(Callback):
         self.moving = list(moving)
         if self.state: self.state = {k: v.clone() for k,v in moving.items() if k not in self.state} | self.state   # thawed since: as in the best epoch
     def after_train(self): self.fitted = not hasattr(self, 'lr_finder')
-    def after_epoch(self):
-        if not self.fitted: return                         # validate() and get_preds() come here too
-        self.fitted = False
-        self.rows.append(list(self.recorder.values[-1]))
-        value = self.rows[-1][self.names.index(self.monitor)]
-        self.finite |= bool(np.isfinite(self.rows[-1][0]))
-        if value < self.best: self._keep(value)
-        if self.patience and self.epoch-self.best_epoch >= self.patience: raise CancelFitException
 
-# %% ../nbs/08_train.ipynb #0000001e
+# %% ../nbs/08_train.ipynb #0000001d
+@patch
+def after_epoch(self:KeepBest):
+    if not self.fitted: return                         # validate() and get_preds() come here too
+    self.fitted = False
+    self.rows.append(list(self.recorder.values[-1]))
+    value = self.rows[-1][self.names.index(self.monitor)]
+    self.finite |= bool(np.isfinite(self.rows[-1][0]))
+    if value < self.best: self._keep(value)
+    if self.patience and self.epoch-self.best_epoch >= self.patience: raise CancelFitException
+
+# %% ../nbs/08_train.ipynb #0000001f
 @patch
 def _keep(self:KeepBest, value):
     self.best, self.best_epoch, model = value, self.epoch, get_model(self.model)
@@ -172,7 +183,7 @@ def after_fit(self:KeepBest):
     if self.restore and self.state: get_model(self.model).load_state_dict(self.state, strict=False)
     self.state = None
 
-# %% ../nbs/08_train.ipynb #0000001f
+# %% ../nbs/08_train.ipynb #00000020
 @patch
 def state_dict(self:KeepBest): return {k: getattr(self, k) for k in ('rows', 'state', 'best', 'best_epoch', 'names', 'finite')}
 
@@ -185,14 +196,14 @@ def load_state_dict(self:KeepBest, state):
     if any(v.shape != own[k].shape for k,v in (state['state'] or {}).items()): raise ValueError("the best weights have other shapes than the model's")
     for k in self.state_dict(): setattr(self, k, state[k])
 
-# %% ../nbs/08_train.ipynb #00000020
+# %% ../nbs/08_train.ipynb #00000021
 def trained(
     model:nn.Module, # Any model
 )->list: # One group of parameters
     "The parameters that need gradients, as fastai's splitter"
     return [[p for p in model.parameters() if p.requires_grad]]
 
-# %% ../nbs/08_train.ipynb #00000021
+# %% ../nbs/08_train.ipynb #00000022
 @delegates(Learner.__init__)
 def fit_learner(
     dls, # DataLoaders
@@ -212,7 +223,7 @@ def fit_learner(
     learn._xtra = []          # a Learner passes its model's attributes on as its own, and warns when a callback uses one of their names
     return learn
 
-# %% ../nbs/08_train.ipynb #0000002a
+# %% ../nbs/08_train.ipynb #0000002b
 def fit_cosine(
     learn:Learner, # Any
     n_epoch:int, # Epochs, warm-up and all
@@ -226,14 +237,14 @@ def fit_cosine(
     sched = ParamScheduler(dict(lr=combine_scheds([share, 1-share], [SchedLin(lr/100, lr), SchedCos(lr, 0)])))
     learn.fit(n_epoch, cbs=[sched, *L(cbs)])
 
-# %% ../nbs/08_train.ipynb #0000002d
+# %% ../nbs/08_train.ipynb #0000002e
 def history(
     learn:Learner, # After fitting
 )->pd.DataFrame: # epoch, train_loss, valid_loss and the metrics, a row for each epoch
     "The recorded losses and metrics of the last fit"
     return pd.DataFrame(learn.keep_best.rows, columns=learn.keep_best.names).rename_axis('epoch').reset_index()
 
-# %% ../nbs/08_train.ipynb #00000030
+# %% ../nbs/08_train.ipynb #00000031
 def _pack(x, tensors, name):
     "Nested values as JSON has them; tensors are put aside under the way that leads to them"
     if isinstance(x, Mapping): return {k: _pack(v, tensors, f'{name}.{k}') for k,v in x.items()}
@@ -249,7 +260,7 @@ def _unpack(x, tensors, name):
     if list(x) == ['$']: return tensors[name] if x['$'] == 'tensor' else float(x['$'])
     return {k: _unpack(v, tensors, f'{name}.{k}') for k,v in x.items()}
 
-# %% ../nbs/08_train.ipynb #00000033
+# %% ../nbs/08_train.ipynb #00000034
 def _count(x): return type(x) is int and 0 <= x < 2**53
 def _number(x): return type(x) in (int, float)
 def _score(x): return x is None or _number(x)                  # None: there was nothing to take it from
@@ -273,7 +284,7 @@ def _check_kinds(x, kinds, name='state'):
     elif not callable(kinds) or not kinds(x):
         raise ValueError(f"{name} is {str(x)[:60]!r}, which is no {kinds.__name__[1:] if callable(kinds) else type(kinds).__name__}")
 
-# %% ../nbs/08_train.ipynb #00000036
+# %% ../nbs/08_train.ipynb #00000037
 def _dice(dls): return [random, *(dl.rng for dl in dls.loaders if hasattr(dl, 'rng'))]     # Python's and those of the DataLoaders
 
 def _random_states(dls):
@@ -286,7 +297,7 @@ def _set_random_states(dls, states):
     np.random.set_state(tuple(states['numpy'])); torch.set_rng_state(states['torch'])
     for i,s in zip(range(torch.cuda.device_count()), states['gpus']): torch.cuda.set_rng_state(s, i)
 
-# %% ../nbs/08_train.ipynb #00000038
+# %% ../nbs/08_train.ipynb #00000039
 def _tell_apart(x):
     "What tells one item from another, as text"
     if isinstance(x, Tensor): x = (x.float() if x.dtype == torch.bfloat16 else x).detach().cpu().numpy()
@@ -306,11 +317,15 @@ def _rows_digest(dataset, n=1000):
 
 def _short(text): return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-# %% ../nbs/08_train.ipynb #0000003a
+# %% ../nbs/08_train.ipynb #0000003b
 class KeepState(Callback):
     "Write the state of training to a folder after each epoch, and go on from it with the result of a run that was never stopped"
     order = 70   # after KeepBest
-    def __init__(self, folder, every=1, tag=''):
+    def __init__(self,
+        folder:str|Path, # Where the state stands, and nothing else
+        every:int=1, # Epochs between two states
+        tag:str='', # A few words for what else makes this run what it is, such as its seed
+    ):
         if type(every) is not int or every < 1: raise FabricError(f"every is {every!r}; give a number of epochs, at least 1")
         self.folder, self.every, self.tag = Path(folder), every, tag
     def before_fit(self): self.fresh, self.found, self.moving, self.skipped, self.due = True, None, set(), False, False
@@ -323,15 +338,22 @@ class KeepState(Callback):
         self.recorder.log += L(self.found['recorder']['values'][self.epoch])
         self.model.eval(); self.learn.training = False
         raise CancelEpochException
-    def after_train(self): self.due = not hasattr(self.learn, 'lr_finder')
-    def after_epoch(self):
-        if self.skipped and self.epoch+1 == self.found['done']: self._restore()
-        elif self.due and ((self.epoch+1) % self.every == 0 or self.epoch+1 == self.n_epoch): self._write()
-        self.skipped = self.due = False
-    def after_cancel_fit(self):
-        if self.due and len(self.recorder.values) > self.epoch: self._write(stopped=True)      # after an epoch, not within one
 
 # %% ../nbs/08_train.ipynb #0000003c
+@patch
+def after_train(self:KeepState): self.due = not hasattr(self.learn, 'lr_finder')
+
+@patch
+def after_epoch(self:KeepState):
+    if self.skipped and self.epoch+1 == self.found['done']: self._restore()
+    elif self.due and ((self.epoch+1) % self.every == 0 or self.epoch+1 == self.n_epoch): self._write()
+    self.skipped = self.due = False
+
+@patch
+def after_cancel_fit(self:KeepState):
+    if self.due and len(self.recorder.values) > self.epoch: self._write(stopped=True)      # after an epoch, not within one
+
+# %% ../nbs/08_train.ipynb #0000003e
 @patch
 def _settings(self:KeepState):
     "What the optimiser is set to before the first step and by a schedule, and the digest of the rows"
@@ -354,7 +376,7 @@ def _left(self:KeepState):
     "Gradients left over by accumulation; 0: there, and all zero"
     return {n: p.grad if p.grad.any() else 0 for n,p in get_model(self.model).named_parameters() if p.grad is not None}
 
-# %% ../nbs/08_train.ipynb #0000003d
+# %% ../nbs/08_train.ipynb #0000003f
 @patch
 def _write(self:KeepState, stopped=False):
     if not _writes(): return
@@ -367,13 +389,13 @@ def _write(self:KeepState, stopped=False):
     if bad := _not_finite(tensors): warnings.warn(f"{self.folder}: the state after epoch {self.epoch} was not written: {bad}")
     else: save_checkpoint(self.folder, tensors, dict(kind='training', run=self._run(), state=packed))
 
-# %% ../nbs/08_train.ipynb #0000003f
+# %% ../nbs/08_train.ipynb #00000041
 _RECORD = dict(iters=[_count], lrs=_row, losses=_row, smooth=[_count, _scalar], train_iter=_count)
 _COMMON = dict(done=_count, model={'*': _tensor}, opt=dict(state=[{'*': _anything}], hypers=[{'*': _setting}]), grads={'*': _slope},
                callbacks={'*': _anything}, counts={'*': _count})
 _KINDS = _COMMON | dict(stopped=_truth, random={}, recorder=_RECORD | dict(values=[[_score]]), scaler={'*': _number})
 
-# %% ../nbs/08_train.ipynb #00000040
+# %% ../nbs/08_train.ipynb #00000042
 @patch
 def _refuse(self:KeepState, why, error=None):
     raise CheckpointError(f"{self.folder}: {why}; for another run give another folder, or delete this one, and training starts from the beginning") from error
@@ -397,7 +419,7 @@ def _read(self:KeepState):
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of training ({type(e).__name__}: {e})", e)
 
-# %% ../nbs/08_train.ipynb #00000042
+# %% ../nbs/08_train.ipynb #00000044
 @patch
 def _restore(self:KeepState):
     s = self.found
@@ -417,7 +439,7 @@ def _restore(self:KeepState):
         self._refuse(e if isinstance(e, CheckpointError) else f"not a state of this run ({type(e).__name__}: {e})", e)
     if s['stopped']: raise CancelFitException
 
-# %% ../nbs/08_train.ipynb #00000043
+# %% ../nbs/08_train.ipynb #00000045
 @patch
 def _kinds_of_steps(self:KeepState):
     "What the optimiser remembers of a parameter, learnt from one that takes a step of nothing"
@@ -442,7 +464,7 @@ def _restore_steps(self:KeepState, s):
     params = dict(get_model(self.model).named_parameters())
     for k,g in s['grads'].items(): params[k].grad = g.to(params[k].device) if isinstance(g, Tensor) else torch.zeros_like(params[k])
 
-# %% ../nbs/08_train.ipynb #00000049
+# %% ../nbs/08_train.ipynb #0000004b
 def best_epochs(
     values, # One for each epoch, lower is better
     n:int=3, # How many
@@ -451,10 +473,16 @@ def best_epochs(
     values = np.asarray(values, float)
     return [int(i) for i in np.argsort(values, kind='stable')[:n] if np.isfinite(values[i])]
 
+# %% ../nbs/08_train.ipynb #0000004c
 class KeepTop(Callback):
     "Keep the weights of the best epochs as checkpoints `epoch_000`, … in a folder"
     order = 65   # after KeepBest, before KeepState
-    def __init__(self, folder, n=3, monitor='valid_loss', card=None):
+    def __init__(self,
+        folder:str|Path, # Where the checkpoints stand
+        n:int=3, # How many
+        monitor:str='valid_loss', # A column of the history; the lower the better
+        card:dict=None, # What their cards say besides the epoch and its value
+    ):
         if type(n) is not int or n < 1: raise FabricError(f"n is {n!r}; give a number of epochs to keep, at least 1")
         self.folder, self.n, self.monitor, self.card, self.due = Path(folder), n, monitor, card or {}, False
     def after_train(self): self.due = not hasattr(self, 'lr_finder')
@@ -467,10 +495,12 @@ class KeepTop(Callback):
         for p in self.folder.glob('epoch_*[0-9]'):
             if int(p.name[6:]) not in best: drop_folder(p)
 
-# %% ../nbs/08_train.ipynb #0000004a
+# %% ../nbs/08_train.ipynb #0000004d
 class KeepPreds(Callback):
     "Write the predictions of the validation rows to `epoch_000.npy`, … in a folder"
-    def __init__(self, folder): self.folder, self.due = Path(folder), False
+    def __init__(self,
+        folder:str|Path, # Where the files stand
+    ): self.folder, self.due = Path(folder), False
     def after_train(self): self.due = not hasattr(self, 'lr_finder')
     def before_validate(self): self.said = []
     def after_pred(self):
@@ -480,10 +510,14 @@ class KeepPreds(Callback):
         self.due = False
         with whole_file(self.folder/f'epoch_{self.epoch:03d}.npy') as tmp: np.save(tmp, torch.cat(self.said).numpy())
 
+# %% ../nbs/08_train.ipynb #0000004e
 class TellEpoch(Callback):
     "A line for each epoch that took longer than some seconds"
     order, due = 61, False
-    def __init__(self, step, seconds=0): self.step, self.seconds = step, seconds
+    def __init__(self,
+        step:str, # What the lines begin with
+        seconds:float=0, # Epochs that took less are not told
+    ): self.step, self.seconds = step, seconds
     def before_train(self): self.start = time.perf_counter()
     def after_train(self): self.due = _writes()
     def after_epoch(self):
@@ -492,11 +526,13 @@ class TellEpoch(Callback):
             print(f'{self.step} epoch {self.epoch+1}/{self.n_epoch}:', *(f'{k} {v:.3f}' for k,v in named), flush=True)
         self.due = False
 
-# %% ../nbs/08_train.ipynb #0000004f
+# %% ../nbs/08_train.ipynb #00000053
 class AverageWeights(Callback):
     "Validate and keep the exponential moving average of the weights"
     order = 66   # swaps back after KeepBest and KeepTop, before KeepState
-    def __init__(self, decay=.999):
+    def __init__(self,
+        decay:float=.999, # Share of the old average, between 0 and 1
+    ):
         if not (isinstance(decay, float) and 0 < decay < 1): raise FabricError(f"decay is {decay!r}; give a number between 0 and 1, such as .999")
         self.decay = decay
     def before_fit(self): self.ema, self.own, self.steps, self.due = None, None, 0, False
@@ -516,16 +552,18 @@ class AverageWeights(Callback):
         if self.ema and not getattr(getattr(self, 'keep_best', None), 'restore', False): self._set(self._moving(self.ema.module))
     def _moving(self, model): state = get_model(model).state_dict(); return {k: state[k].clone() for k in self.moves}
     def _set(self, state): get_model(self.model).load_state_dict(state, strict=False)
-    def state_dict(self): return dict(average=self._moving(self.ema.module), steps=self.steps)
 
-# %% ../nbs/08_train.ipynb #00000050
+# %% ../nbs/08_train.ipynb #00000054
+@patch
+def state_dict(self:AverageWeights): return dict(average=self._moving(self.ema.module), steps=self.steps)
+
 @patch
 def load_state_dict(self:AverageWeights, state):
     _check_kinds(state, dict(average={k: _tensor for k in self.moves}, steps=_count), 'average_weights')
     self.ema.module.load_state_dict(state['average'], strict=False)
     self.steps = state['steps']
 
-# %% ../nbs/08_train.ipynb #00000053
+# %% ../nbs/08_train.ipynb #00000057
 OutOfFold = namedtuple('OutOfFold', 'preds history')
 OutOfFold.__doc__ = "Out-of-fold predictions (n, …), and the history with a column `fold`"
 
@@ -551,7 +589,7 @@ def _claim(folder, folds, seed, tag):
     except (ValueError, RecursionError) as e: raise FabricError(f"{file}: not the record of a fold experiment ({e}); give another folder") from e
     if theirs != mine: raise FabricError(f"{folder} holds another experiment ({_unlike(theirs, mine)}); give another folder")
 
-# %% ../nbs/08_train.ipynb #00000055
+# %% ../nbs/08_train.ipynb #00000059
 def _fit_one(make, fit, fold, seed, place):
     "(predictions of the validation rows, history) of a fresh learner"
     with seeded(seed):
@@ -563,7 +601,7 @@ def _fit_one(make, fit, fold, seed, place):
 def _predict(learn):
     with _by_itself(), learn.no_bar(), learn.no_logging(): return learn.get_preds(dl=learn.dls.valid)[0].cpu().numpy()
 
-# %% ../nbs/08_train.ipynb #00000058
+# %% ../nbs/08_train.ipynb #0000005c
 @contextmanager
 def _held(folder, name='.training.lock', what='in'):
     "Keep other processes from training in a folder at the same time"
@@ -575,7 +613,7 @@ def _held(folder, name='.training.lock', what='in'):
     try: yield
     finally: release()
 
-# %% ../nbs/08_train.ipynb #00000059
+# %% ../nbs/08_train.ipynb #0000005d
 def fit_folds(
     make, # fold -> Learner, a fresh one
     fit, # Learner -> None, trains it
@@ -594,11 +632,11 @@ def fit_folds(
     for (_,valid),(p,_) in zip(folds, parts): res[valid] = p
     return OutOfFold(res, pd.concat([h for _,h in parts], ignore_index=True))
 
-# %% ../nbs/08_train.ipynb #0000005b
+# %% ../nbs/08_train.ipynb #0000005f
 def _write_fold(file, preds, hist):
     with whole_file(file) as tmp: np.savez(tmp, preds=preds, history=hist.to_numpy(float), columns=np.array(list(hist), dtype=str))
 
-# %% ../nbs/08_train.ipynb #0000005c
+# %% ../nbs/08_train.ipynb #00000060
 def _every_fold(make, fit, folds, folder, seed, share):
     "(predictions, history) of each fold; this process trains its share of them"
     place, (rank, world) = lambda k: folder and folder/f'fold_{k}', share
@@ -622,7 +660,7 @@ def _others_fold(place, n):
     while not (file := place.with_suffix('.npz')).exists(): time.sleep(.05)
     return _read_fold(file, n)
 
-# %% ../nbs/08_train.ipynb #0000005d
+# %% ../nbs/08_train.ipynb #00000061
 def _read_fold(file, n):
     try:
         found = read_arrays(file)
@@ -632,7 +670,7 @@ def _read_fold(file, n):
     except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as e:
         raise FabricError(f"{file}: not a finished fold, or damaged ({type(e).__name__}); remove it and the fold is trained again") from e
 
-# %% ../nbs/08_train.ipynb #00000066
+# %% ../nbs/08_train.ipynb #0000006a
 def fair_epochs(
     rows:pd.DataFrame, # Of `fit_folds`: epoch, fold and `monitor`
     monitor:str='valid_loss', # Column to choose by, lower is better
