@@ -158,7 +158,7 @@ class _Together(Callback):
     order, whole, real = -9, False, True         # before all others, once fastai has put the model on its device
     def __init__(self, settings, rank): self.settings, self.rank, self.norms = settings, rank, {}
     def before_fit(self):
-        if hasattr(self.learn, 'lr_finder'): raise FabricError("lr_find within `several` would wait for ever, since its end is not the same in all processes; find the rate in one process, before torchrun")
+        if hasattr(self.learn, 'lr_finder'): raise FabricError("lr_find within `several` would wait for ever; find the rate in one process, before torchrun")
     def before_train(self):
         if isinstance(self.learn.dls.train, _Share): _own_draws(self.rank)
         if isinstance(self.model, DistributedDataParallel): return
@@ -176,12 +176,15 @@ class _Together(Callback):
         self.learn.yb = apply(_all_rows, self.yb, sizes, self.rank)
     def before_backward(self):
         if self.whole: self.learn.loss_grad = self.loss_grad*dist.get_world_size()
-    def after_fit(self):
-        self.learn.model = get_model(self.model)
-        _own_norms(self.model, self.norms)
-        self.norms = {}
 
 # %% ../nbs/08b_processes.ipynb #00000018
+@patch
+def after_fit(self:_Together):
+    self.learn.model = get_model(self.model)
+    _own_norms(self.model, self.norms)
+    self.norms = {}
+
+# %% ../nbs/08b_processes.ipynb #00000019
 def _facts(learn):
     "What must be the same in all processes"
     res = dict(model=_short(str([(n, tuple(p.shape), p.requires_grad) for n,p in learn.model.named_parameters()])))
@@ -196,7 +199,7 @@ def _check_alike(learn):
     bad = [f'{k} is {told[0][k]} in process 0 and {t[k]} in process {r}' for r,t in enumerate(told) for k in told[0] if t[k] != told[0][k]]
     if bad: raise FabricError(f"the processes were given different things: {'; '.join(bad[:4])}; give each the same files, seed and settings")
 
-# %% ../nbs/08b_processes.ipynb #00000019
+# %% ../nbs/08b_processes.ipynb #0000001a
 def _join(rank, world):
     "Meet the other processes, once; the GPU of this one, if there are GPUs"
     gpu = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()) if torch.cuda.is_available() else None
@@ -217,7 +220,7 @@ def _to_detach(learn, b, cpu=True, gather=True):
     "fastai's, which gathers wherever there are several processes: here only what `StepDL` has shared"
     return to_detach(b, cpu, gather and isinstance(_loader(learn), StepDL))
 
-# %% ../nbs/08b_processes.ipynb #0000001a
+# %% ../nbs/08b_processes.ipynb #0000001b
 @contextmanager
 def several(
     learn:Learner, # Its rows from loaders of fastai's, or from a `StepDL`
@@ -237,7 +240,7 @@ def several(
     _set_dice(learn.dls, bytes(_gathered(_dice(learn.dls), _talk())[0].tolist()).rstrip(b'\0'))     # from here on all draw alike again
     atexit.register(_leave)
 
-# %% ../nbs/08b_processes.ipynb #0000001c
+# %% ../nbs/08b_processes.ipynb #0000001d
 def together(
     fit, # Learner -> None, trains it
     **kwargs # As for `several`
@@ -250,7 +253,7 @@ def together(
     run.keywords = getattr(fit, 'keywords', {}) | dict(processes=launched()[1])
     return run
 
-# %% ../nbs/08b_processes.ipynb #0000001e
+# %% ../nbs/08b_processes.ipynb #0000001f
 def wait_for_all():
     "Go on when every process has come here; at once where there is one"
     rank, world = launched()
