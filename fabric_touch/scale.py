@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 import numpy as np, torch
 from fastcore.foundation import L
-from fastcore.meta import delegates
 from .core import FabricError, drop_folder, naming, need, no_more_cells, paced, pick, plain_file, whole_file
 from .blends import FIBRES
 from .embeds import EmbeddingStore, _digests, _embed, _file_digest, _whole, locked
@@ -374,7 +373,6 @@ def _check_list(photos, out):
         raise FabricError(f"{photos} is the name of the list that a run keeps in {out}; give the list another name, or another folder to write")
 
 # %% ../nbs/40c_scale.ipynb #0000002c
-@delegates(Run)
 def embed_files(
     photos, # A folder, a list of files, or a table with a column of paths: .csv, .tsv or .parquet
     out:str|Path, # Folder: new, or of an earlier run, which is gone on with
@@ -395,7 +393,6 @@ def embed_files(
     return _run(out, paths, partial(embed_shard, encoder=encoder, root=root, bs=bs, dtype=dtype), about, run, partial(_check_same, root=root))
 
 # %% ../nbs/40c_scale.ipynb #0000002d
-@delegates(Run)
 def describe_catalog(
     pages, # A table of pages, as `read_pages` takes or gives it
     out:str|Path, # Folder: new, or of an earlier run, which is gone on with
