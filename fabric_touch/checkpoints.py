@@ -161,7 +161,10 @@ def _once(state):
 
 def _write(tensors, ties, path):
     "A safetensors file whose bytes depend on what it holds alone"
+    path = Path(path)
+    path.touch(); mode = path.stat().st_mode
     save_file(tensors, path, metadata={**ties, 'format': 'pt'})
+    path.chmod(mode)                                       # safetensors puts another file there, which nobody else may read
     if not ties: return
     with open(path, 'r+b') as f:
         n = int.from_bytes(f.read(8), 'little')
@@ -450,7 +453,7 @@ def _load(folder, make_model, expect):
     card = read_card(folder, **expect)
     path = _member(folder, WEIGHTS)
     tensors = _read(path)
-    with bounded(4*path.stat().st_size + _ROOM): model = make_model(card)
+    with bounded(4*sum(t.nbytes for t in tensors.values()) + _ROOM): model = make_model(card)
     bad, _ = _misfits(model, tensors)
     bad += list(filter(None, [_unlike(path, card['weights_sha256']) or _not_finite(tensors)]))
     if bad: raise CheckpointError(f"{folder} was not loaded: {'; '.join(bad)}")

@@ -102,6 +102,15 @@ try: import fcntl
 except ImportError: fcntl = None   # Windows
 LOCK_SECONDS = 60   # how long to wait for another process
 
+_HELD = set()       # file descriptors of locks
+def _forget():
+    for fd in _HELD: os.close(fd)
+    _HELD.clear()
+if fcntl: os.register_at_fork(after_in_child=_forget)
+
+def _release(fd):
+    if fd in _HELD: _HELD.remove(fd); os.close(fd)
+
 def _take(path):
     "Take a lock and give what releases it, or None if another has it"
     if fcntl is None:
@@ -111,7 +120,8 @@ def _take(path):
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError: os.close(fd); return None
-    return lambda: os.close(fd)
+    _HELD.add(fd)
+    return partial(_release, fd)
 
 # %% ../nbs/07_embeds.ipynb #00000010
 @contextmanager

@@ -209,6 +209,20 @@ def _note(self:Sorting, *cells):
 
 # %% ../nbs/05g_filing.ipynb #0000001c
 @patch
+def _gone_to(self:Sorting, file):
+    "The row of a file that is gone from its place, if it stands where the row says"
+    row = self._rows.get(file)
+    if row and row['target'] and not os.path.lexists(file) and (self.dir/row['target']).is_file(): return row
+
+@patch
+def _moved_by_another(self:Sorting, file):
+    "The same, with what other processes have written since"
+    if os.path.lexists(file) or self.dry_run: return
+    with self._told(self.dir), self._journal() as f: self._read(f)
+    return self._gone_to(file)
+
+# %% ../nbs/05g_filing.ipynb #0000001d
+@patch
 def put(self:Sorting,
     path:str|Path, # The file
     folder:str, # Its class, the name of a folder in the output folder
@@ -218,15 +232,19 @@ def put(self:Sorting,
     check_folder(folder)
     file, home, cells = str(Path(path).absolute()), self.dir/folder, self._given(facts)
     if self.how == 'move' and os.path.islink(file): return self.leave(file, 'a symbolic link is not moved', **facts)
-    with self._told(file):
-        stamp, digest = _stamp(file), _digest(file)
-        if not self.dry_run: home.mkdir(parents=True, exist_ok=True)
-        name, done = self._place(file, home, digest)
-        lies_there = home.is_dir() and os.path.samefile(os.path.dirname(file), home)
-        if self.how == 'move' and not lies_there: done = 'moved'
+    try:
+        with self._told(file):
+            stamp, digest = _stamp(file), _digest(file)
+            if not self.dry_run: home.mkdir(parents=True, exist_ok=True)
+            name, done = self._place(file, home, digest)
+            lies_there = home.is_dir() and os.path.samefile(os.path.dirname(file), home)
+    except FabricError:
+        if row := self._moved_by_another(file): return row
+        raise
+    if self.how == 'move' and not lies_there: done = 'moved'
     return self._note(file, folder, *cells, f'{folder}/{name}', done, '', *stamp)
 
-# %% ../nbs/05g_filing.ipynb #0000001d
+# %% ../nbs/05g_filing.ipynb #0000001e
 @patch
 def leave(self:Sorting,
     path:str|Path, # The file
@@ -234,10 +252,11 @@ def leave(self:Sorting,
     **facts, # Values for the columns `facts`
 )->dict: # Its row of the journal
     "Note a file that stays where it is"
-    file = str(Path(path).absolute())
+    file, cells = str(Path(path).absolute()), self._given(facts)
+    if row := self._moved_by_another(file): return row
     try: stamp = _stamp(file)
     except (OSError, ValueError): stamp = '', ''
-    return self._note(file, '', *self._given(facts), '', 'left', str(why), *stamp)
+    return self._note(file, '', *cells, '', 'left', str(why), *stamp)
 
 @patch
 def done(self:Sorting,
@@ -252,7 +271,7 @@ def done(self:Sorting,
     except (OSError, FabricError): same = False
     return row if same and self.how != 'move' else None
 
-# %% ../nbs/05g_filing.ipynb #0000001f
+# %% ../nbs/05g_filing.ipynb #00000020
 @patch
 @contextmanager
 def _journal(self:Sorting):
@@ -273,7 +292,7 @@ def _read(self:Sorting, f):
         if self._at: self._rows[cells[0]] = dict(zip(self.columns, cells))
         self._at += len(line) + 1
 
-# %% ../nbs/05g_filing.ipynb #00000020
+# %% ../nbs/05g_filing.ipynb #00000021
 @patch
 def _remove(self:Sorting, row):
     "Remove the source of a moved file; why it must stay, or nothing"
@@ -287,13 +306,14 @@ def _remove(self:Sorting, row):
     row.update(done='copied', why=why)
     return f"{row['file']}: {why}"
 
-# %% ../nbs/05g_filing.ipynb #00000022
+# %% ../nbs/05g_filing.ipynb #00000023
 @patch
 def _append(self:Sorting):
     "Write the rows that wait, unless they are there"
     def same(a, b): return all(a[k] == b[k] for k in ('folder', 'target', 'why', 'size', 'mtime_ns')) and (a['done'] == 'moved') == (b['done'] == 'moved')
     with self._journal() as f:
         self._read(f)
+        self._new = {k: r for k,r in self._new.items() if r['target'] or not self._gone_to(k)}
         lines = [] if self._at else [_line(self.columns)]
         lines += [_line(r.values()) for k,r in self._new.items() if k not in self._rows or not same(r, self._rows[k])]
         f.truncate(self._at)
@@ -302,7 +322,7 @@ def _append(self:Sorting):
         os.fsync(f.fileno())
         self._read(f)
 
-# %% ../nbs/05g_filing.ipynb #00000023
+# %% ../nbs/05g_filing.ipynb #00000024
 def _sync(folder):
     "Force the names in a folder to the disk"
     if not fcntl: return   # Windows does so by itself
@@ -325,7 +345,7 @@ def flush(self:Sorting):
         raise FabricError(f"{len(stay)} files stand in {self.dir} but stay in their old places too; mend that and run again, "
                           f"or take how='copy'. {'; '.join(stay[:5])}")
 
-# %% ../nbs/05g_filing.ipynb #00000025
+# %% ../nbs/05g_filing.ipynb #00000026
 @patch
 def close(self:Sorting):
     "Write what waits, and give the folder free"

@@ -25,7 +25,7 @@ from .filing import Sorting, check_folder
 from .photos import Prepared
 from .checkpoints import CheckpointError, file_sha256, load_checkpoint, load_weights, safe_torch_load, save_checkpoint, trained_on
 from .embeds import embed_all, picture_digest
-from .train import KeepState, TellEpoch, changing, fit_learner, history
+from .train import KeepState, TellEpoch, changing, fit_learner, history, _held
 from .encoders import encoder_card, encoder_from_card, image_encoder, last_blocks, tower_sizes
 from .zeroshot import class_vectors, clip_tensors, zero_shot
 
@@ -402,8 +402,14 @@ def _check_same(o):
     if other: raise FabricError(f"{config}: the training to go on with had other options: {', '.join(other)}; give the same, or start anew without resume")
 
 # %% ../nbs/32_hybrid.ipynb #00000044
+def _check_free(output_dir):
+    "Refuse a folder in which another process trains, before anything is read; nothing is written"
+    if (Path(output_dir)/'.training.lock').exists():
+        with _held(Path(output_dir)): pass
+
 def _begin(o):
     "Write the options down and give the folder of the training's state"
+    _check_same(o)                # once more: another may have ended since
     config, mine = _config(o)
     out, state = config.parent, config.parent/f'.training_{o.mode}'
     try:
@@ -576,17 +582,17 @@ def train(
     "Train the hybrid classifier on a folder of classes and save it"
     o = TrainOptions(str(data_dir), **options).check()
     table = read_folders(o.data_dir, o.max_samples, o.seed)
-    _check_place(o.output_dir, o.data_dir); _check_same(o)
+    _check_place(o.output_dir, o.data_dir); _check_free(o.output_dir); _check_same(o)
     encoders = o.backbones()
     data = read_hybrid(table, encoders, o.store or cache_dir()/'vectors', views=o.views, seed=o.seed)
     print(data, *_few_steps(data, o), sep='\n')
-    with seeded(o.seed): model = HybridModel(encoders, data.table.classes, o.mode)
-    model.to(default_device())
+    with seeded(o.seed): model = HybridModel(encoders, data.table.classes, o.mode).to(default_device())
     digests = [list(bytes.fromhex(d)) for d in data.digests]
     model.seen, model.judged = (torch.tensor([digests[i] for i in rows], dtype=torch.uint8) for rows in data.fold)
     model.looks = data.looks[data.fold[0]]
-    res = _finish(model, data, o, *_train_steps(model, data, o, state := _begin(o)))
-    drop_folder(state)
+    with _held(Path(o.output_dir)):
+        res = _finish(model, data, o, *_train_steps(model, data, o, state := _begin(o)))
+        drop_folder(state)
     return res
 
 @patch

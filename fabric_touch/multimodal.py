@@ -28,7 +28,7 @@ from .plots import save_figure
 from .options import MultimodalConfig
 from .checkpoints import CheckpointError, file_sha256, load_weights, read_card, read_weights, save_checkpoint, trained_on
 from .embeds import EmbeddingStore
-from .steps import OPTIMIZERS, Run, fit_steps, step_dls, _claim
+from .steps import OPTIMIZERS, Run, step_dls, _claimed, _fit_claimed
 from .processes import launched, main_process, several, wait_for_all
 from .sequences import CellStore, cell_encoder, cells_card, cells_from_card, photo_cells, t5_sizes, t5_state, text_encoder, text_from_card
 from .vqgan import load_vqgan, photo_codes
@@ -650,14 +650,17 @@ def train_multimodal(
     "Read data sets, train and score; everything goes to config.result_dir"
     run, folder = run_of(config), Path(config.result_dir)
     if os.path.lexists(folder) and not folder.is_dir(): raise FabricError(f"result_dir {folder} is no folder; give the name of a new one")
-    _claim(folder, config.resume)    # refused before anything is computed
+    with _claimed(folder, config.resume): return _train_claimed(config, run, folder)    # or refused before anything is computed
+
+def _train_claimed(config, run, folder):
+    "The same in a folder that is held"
     tables, train, valid, test = _parts(config)
     m = _start(config, tables, train)
     card = _card(m, {k: _facts(t, config.root_dir) for k,t in tables.items()})
     learn = multimodal_learner(m, multimodal_dls(m, train, valid))
     with several(learn, find_unused_parameters=config.sees != 'both'), learn.no_bar():
         _keep_experiment(m, folder, card)
-        fit_steps(learn, run, folder, config.resume, card | dict(training=_training(config, train)) | (_frozen_there(folder) if main_process() else {}))
+        _fit_claimed(learn, run, folder, config.resume, card | dict(training=_training(config, train)) | (_frozen_there(folder) if main_process() else {}))
     m.card = read_card(folder/'best')
     load_weights(m.model, read_weights(folder/'best', m.card))
     if main_process(): _write_results(m, folder, *_scored(m, list(tables), train, test))

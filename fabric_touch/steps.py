@@ -8,7 +8,7 @@ __all__ = ['RATES', 'OPTIMIZERS', 'rates', 'Run', 'StepDL', 'step_dls', 'counted
 
 # %% ../nbs/08a_steps.ipynb #00000003
 import json, math, os, shutil, signal, threading, time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from inspect import signature
 from numbers import Integral, Real
@@ -22,7 +22,7 @@ from fastai.callback.all import *
 from fastai.callback.fp16 import AMPMode
 from .core import FabricError, mend_folder, pick, seeded, whole_file
 from .checkpoints import CheckpointError, load_weights, read_both, save_checkpoint
-from .train import KeepState, changing, _check_kinds, _check_together, _count, _number, _pack, _random_states, _set_random_states, _tensor, _unpack, _COMMON, _RECORD
+from .train import KeepState, changing, _check_kinds, _check_together, _count, _held, _number, _pack, _random_states, _set_random_states, _tensor, _unpack, _writes, _COMMON, _RECORD
 
 # %% ../nbs/08a_steps.ipynb #00000008
 def _none(opt, n): return lr_scheduler.ConstantLR(opt, factor=1., total_iters=0)
@@ -490,22 +490,24 @@ def _hold_back(keep):
     finally: signal.signal(signal.SIGINT, old)
     if keep.halt: raise KeyboardInterrupt
 
-# %% ../nbs/08a_steps.ipynb #00000035
-def _claim(folder, resume):
-    "Refuse a folder that holds a run, unless it is to go on; clear away what a killed process left half written"
-    folder = Path(folder)
-    mend_folder(folder/'state')
-    held = [p.name for k in ('state', 'best', 'history.csv', 'step_*[0-9]', 'epoch_*[0-9]') for p in sorted(folder.glob(k))]
-    if held and not resume: raise FabricError(f"{folder} holds a run already ({', '.join(held[:4])}); resume=True goes on with it, or give another folder")
-    if _rank() == 0:
-        for p in [*folder.glob('.*.tmp'), *folder.glob('.*.tmp.csv')]: shutil.rmtree(p) if p.is_dir() else p.unlink()
+# %% ../nbs/08a_steps.ipynb #00000036
+@contextmanager
+def _claimed(folder, resume):
+    "Hold a folder for a run; refuse one that is held, and one that holds a run, unless that is to go on"
+    folder, first = Path(folder), _writes() and _rank() == 0
+    with _held(folder) if first else nullcontext():
+        mend_folder(folder/'state')
+        there = [p.name for k in ('state', 'best', 'history.csv', 'step_*[0-9]', 'epoch_*[0-9]') for p in sorted(folder.glob(k))]
+        if there and not resume: raise FabricError(f"{folder} holds a run already ({', '.join(there[:4])}); resume=True goes on with it, or give another folder")
+        for p in folder.glob('.*.????????.tmp*') if first else (): shutil.rmtree(p) if p.is_dir() else p.unlink()
+        yield
 
 def _check_loader(dl, run):
     if not isinstance(dl, StepDL): raise FabricError(f"the training rows come from a {type(dl).__name__}; fit_steps needs a StepDL, as step_dls makes them")
     for k,there,here in (('batch_size', dl.bs, run.batch_size), ('seed', dl.seed, run.seed)):
         if there != here: raise FabricError(f"{k} is {there} in the DataLoader and {here} in the run; make the DataLoaders by step_dls with the same run")
 
-# %% ../nbs/08a_steps.ipynb #00000036
+# %% ../nbs/08a_steps.ipynb #00000037
 def fit_steps(
     learn:Learner, # Its `dls` from `step_dls`
     run:Run, # The settings
@@ -517,7 +519,10 @@ def fit_steps(
     "Train by epochs or steps; keep the best, every `save_interval`-th and the last state, and go on from it"
     _check_loader(learn.dls.train, run)
     if resume and not folder: raise FabricError("resume is True and no folder is given; give the folder of the run that shall go on")
-    if folder: _claim(folder, resume)
+    with _claimed(folder, resume) if folder else nullcontext(): return _fit_claimed(learn, run, folder, resume, card, cbs)
+
+def _fit_claimed(learn, run, folder, resume, card, cbs=None):
+    "`fit_steps` in a folder that is held, or in none"
     n, learn.opt_func = len(learn.dls.train), OPTIMIZERS[run.optimizer]
     keep = KeepSteps(folder, run, resume, card, noop if learn.logger is noop else print)
     more = [Accumulate(run.accumulation_steps, run.grad_clip), StepRates(run.schedule(n)), keep, *_precision(learn), *L(cbs)]

@@ -20,9 +20,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from fastai.basics import *
 from fastai.callback.all import *
-from safetensors.torch import save_model
+from safetensors.torch import save
 from .core import FabricError, drop_folder, keep_memory, mend_folder, paced, pick, plain_file, seeded, whole_file
-from .checkpoints import CheckpointError, load_weights, read_arrays, read_both, save_checkpoint, _not_finite
+from .checkpoints import CheckpointError, load_weights, read_arrays, read_both, save_checkpoint, _not_finite, _once
 from .data import as_targets
 from .embeds import _take
 
@@ -174,7 +174,8 @@ def _keep(self:KeepBest, value):
     state = model.state_dict()
     self.state = {k: state[k].detach().clone() for k in self.moving}
     if self.path and _writes():
-        with whole_file(self.path) as tmp: save_model(model, str(tmp))
+        tensors, ties = _once(state)
+        with whole_file(self.path) as tmp: tmp.write_bytes(save(tensors, metadata={**ties, 'format': 'pt'}))     # `save_file` would put another file in the place of the held one
 
 @patch
 def after_fit(self:KeepBest):

@@ -361,3 +361,16 @@ def test_digest_of_data_tells_all_apart():
     assert data_digest(np.zeros((4, 4))[::2]) == data_digest(torch.zeros(2, 4, dtype=torch.float64)) and data_digest((1, 2)) == data_digest([1, 2])
     for bad in ({1}, object(), np.array(['a']), np.array([None]), pd.DataFrame()):
         with pytest.raises(CheckpointError, match='has no digest'): data_digest(bad)
+
+@pytest.mark.skipif(os.name == 'nt', reason='modes are of POSIX')
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    "safetensors makes its files for their owner alone"
+    from fabric_touch.core import whole_file
+    old = os.umask(0o027)
+    try:
+        save_checkpoint(tmp_path/'m', torch.nn.Linear(2, 1), dict(kind='x'))
+        assert {oct(p.stat().st_mode & 0o777) for p in (tmp_path/'m').iterdir()} == {'0o640'}
+        (tmp_path/'mine').write_text('secret'); (tmp_path/'mine').chmod(0o600)
+        with whole_file(tmp_path/'mine') as tmp: tmp.write_text('still')
+        assert oct((tmp_path/'mine').stat().st_mode & 0o777) == '0o600'
+    finally: os.umask(old)

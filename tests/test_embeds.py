@@ -505,3 +505,16 @@ def test_a_million_vectors(tmp_path):
     s = EmbeddingStore(tmp_path, 'toy', 64)
     assert len(s) == 1_000_000 and s.has(names).all() and not s.has([o[::-1] for o in names[:1000]]).any()
     assert s.get(names[::1000])[1].shape == (1000, 64)
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_a_child_lets_go_of_the_lock(tmp_path):
+    "A worker of a DataLoader outlives its killed parent by seconds, and must not keep the next run waiting"
+    parent = os.fork()
+    if not parent:
+        try:
+            with embeds.locked(tmp_path/'lock'):
+                if not os.fork(): time.sleep(5); os._exit(0)       # the worker
+                os._exit(0)                                        # killed: nothing is released by hand
+        finally: os._exit(1)
+    assert os.waitpid(parent, 0)[1] == 0
+    with embeds.locked(tmp_path/'lock', wait=1): pass

@@ -155,6 +155,20 @@ def test_another_takes_the_name_in_between(tmp_path, monkeypatch):
         assert (out/'x/a.jpg').read_text() == other and (out/row['target']).read_text() == 'mine'
         assert len(tree(out)) == 1 + (other != 'mine') and not list(out.rglob('*.tmp'))
 
+def test_what_another_has_moved_is_not_left_nor_gone(tmp_path):
+    files, out = [tmp_path/f'{n}.jpg' for n in 'abcd'], tmp_path/'out'
+    for p in files: p.write_text(p.name)
+    a, b, c, d = files
+    with Sorting(out, 'move') as late:
+        late.leave(a, 'it cannot be read'); late.leave(d, 'it cannot be read')
+        with Sorting(out, 'move') as s: rows = [s.put(p, 'x') for p in (a, b, c)]
+        assert [late.put(b, 'y'), late.leave(c, 'no such file')] == rows[1:]
+        (out/'x'/'b.jpg').unlink()                                                      # gone there too
+        with pytest.raises(FabricError, match='it is gone from its place'): late.put(b, 'y')
+        assert late.leave(b, 'no such file')['done'] == 'left'
+    assert [(Path(l['file']).name, l['done']) for l in lines(out)] == [('a.jpg', 'moved'), ('b.jpg', 'moved'), ('c.jpg', 'moved'), ('d.jpg', 'left'), ('b.jpg', 'left')]
+    with Sorting(out, 'move', dry_run=True) as dry, pytest.raises(FabricError, match='it is gone from its place'): dry.put(tmp_path/'z.jpg', 'x')
+
 # ---- what a file is called
 
 @given(st.lists(st.text(st.characters(codec='utf-8') | st.characters(min_codepoint=0xdc80, max_codepoint=0xdcff), max_size=40), min_size=2, max_size=6))

@@ -105,7 +105,7 @@ def test_ft_train_as_a_process(room, folder, done, quick):
     p = run('ft_train', '--data_dir', folder, '--mode', 'mobilenet', '--mobilenet', 'swatch', '--epochs', '4', '--store', room/'vectors', '--output_dir', room/'process')
     assert p.returncode == 0, p.stderr
     assert 'near-duplicates' in p.stdout and 'most_frequent' in p.stdout and 'validation part of' in p.stdout and 'checkpoint_mobilenet_best' in p.stdout
-    assert sorted(q.name for q in (room/'process').iterdir()) == ['checkpoint_mobilenet_best', 'checkpoint_mobilenet_last', 'config_mobilenet.json', 'history.csv', 'history.png', 'left_out.csv', 'validation.csv']
+    assert sorted(q.name for q in (room/'process').iterdir()) == ['.training.lock', 'checkpoint_mobilenet_best', 'checkpoint_mobilenet_last', 'config_mobilenet.json', 'history.csv', 'history.png', 'left_out.csv', 'validation.csv']
     for a, b in zip(states(room/'process').values(), states(room/'done').values()): assert same(a, b)         # another process, the same result
     for f in ('history.csv', 'validation.csv'): assert (room/'process'/f).read_bytes() == (room/'done'/f).read_bytes()
 

@@ -207,7 +207,7 @@ def check_same(kind, folder, learn, told, whole):
     assert sorted(p.name for p in folder.iterdir()) == names
     assert (folder/'history.csv').read_bytes() == (theirs/'history.csv').read_bytes()
     for n in names:
-        if n not in ('state', 'history.csv'): assert (folder/n/'model.safetensors').read_bytes() == (theirs/n/'model.safetensors').read_bytes()
+        if n not in ('.training.lock', 'state', 'history.csv'): assert (folder/n/'model.safetensors').read_bytes() == (theirs/n/'model.safetensors').read_bytes()
 
 @pytest.mark.parametrize('kind, step, valid', [('epochs', 1, False), ('epochs', 3, False), ('epochs', 3, True), ('epochs', 8, False), ('steps', 1, False), ('steps', 2, True), ('steps', 5, False), ('steps', 6, True), ('steps', 7, False)])
 def test_stopped_and_gone_on(tmp_path, whole, kind, step, valid):
@@ -234,8 +234,8 @@ def test_finished_is_finished(tmp_path, whole, kind):
 
 def test_what_the_folder_holds(whole):
     epochs, steps = (whole[k] for k in RUNS)
-    assert sorted(p.name for p in epochs[0].iterdir()) == ['best', 'epoch_002', 'history.csv', 'state']
-    assert sorted(p.name for p in steps[0].iterdir()) == ['best', 'history.csv', 'state', 'step_000002', 'step_000004', 'step_000006', 'step_000008']
+    assert sorted(p.name for p in epochs[0].iterdir()) == ['.training.lock', 'best', 'epoch_002', 'history.csv', 'state']
+    assert sorted(p.name for p in steps[0].iterdir()) == ['.training.lock', 'best', 'history.csv', 'state', 'step_000002', 'step_000004', 'step_000006', 'step_000008']
     assert epochs[2].step.tolist() == [3, 6, 9] and epochs[2].epoch.tolist() == [1, 2, 3]
     assert steps[2].step.tolist() == [2, 3, 4, 6, 8] and steps[2].epoch.round(2).tolist() == [.67, 1, 1.33, 2, 2.67]
     assert list(steps[2]) == ['step', 'epoch', 'lr', 'train_loss', 'valid_loss', 'hit']
@@ -286,14 +286,14 @@ def test_folders(tmp_path, whole):
     (tmp_path/'r'/'.state.0123abcd.tmp').mkdir(parents=True)                            # left by one that was killed
     learn = learner(run)
     quiet(learn, run, tmp_path/'r', resume=True)                                        # nothing to go on from: starts
-    assert torch.equal(state(learn), state(whole['steps'][1])) and not [*(tmp_path/'r').glob('.*')]
+    assert torch.equal(state(learn), state(whole['steps'][1])) and [p.name for p in (tmp_path/'r').glob('.*')] == ['.training.lock']
 
 def test_not_a_number_is_told(tmp_path):
     run = RUNS['epochs']
     learn = learner(run)
     learn.model.head[0].weight.data[0] = float('nan')
     with pytest.raises(FabricError, match='training loss is nan by step 3'): quiet(learn, run, tmp_path/'r')
-    assert not [*tmp_path.glob('r/*')]
+    assert [p.name for p in tmp_path.glob('r/*')] == ['.training.lock']
 
 def test_the_learner_is_left_as_it_was(capsys):
     run = RUNS['steps']

@@ -77,10 +77,11 @@ def write_sorter(home):
 def sort(home, out): sort_images(home/'photos', out/'sorted', home/'model', how='move', bs=2)
 
 def file_away(how, home, out):
-    "Photos into folders by their content, without a model"
+    "Photos into folders by their names, without a model"
     with Sorting(out/'sorted', how, facts=('predicted',)) as s:
-        for p in sorted((home/'photos').rglob('*.jpg')):
-            if not s.done(p): s.put(p, f'class{p.stat().st_size % 3}', predicted='x')
+        for i,p in enumerate(sorted((home/'photos').rglob('*.jpg'))):
+            if i % 2: s.flush()
+            if not s.done(p): s.put(p, f'class{sum(p.name.encode()) % 3}', predicted='x')
 
 class Mean:
     "An encoder that is quick"
@@ -231,9 +232,9 @@ def start(job, home, at=None):
     except BaseException: traceback.print_exc()
     finally: os._exit(code)
 
-def outcome(pid, place):
+def outcome(pid, place, status=None):
     "What a process left: ('killed', None), ('refused', why), ('done', moves and digest)"
-    status = os.waitpid(pid, 0)[1]
+    if status is None: status = os.waitpid(pid, 0)[1]
     if os.WIFSIGNALED(status): return 'killed', None
     code = os.WEXITSTATUS(status)
     assert code in (0, 3), 'a process of the job fell over; its traceback stands above'
@@ -251,9 +252,9 @@ class Trial:
         (self.place/'prepared').mkdir(parents=True)
         self.job.prepare(self.place/'prepared')
         home, begin = self.fresh(), time.monotonic()
-        said = self.finish(home)
-        self.took, self.moves, self.want = time.monotonic() - begin, int(said[0]), self.found(home, said[1])
-        self.alone = self.found(home, said[1], exact=False)
+        moves, self.said = self.finish(home)
+        self.took, self.moves, self.want = time.monotonic() - begin, int(moves), self.found(home, self.said)
+        self.alone = self.found(home, self.said, exact=False)
     def fresh(self):
         "The job's folder as nobody has begun it"
         home = self.place/'job'
@@ -306,15 +307,33 @@ def survive_every_move(name, place):
         kills, lost = kills + dead, lost + bad + trial.go_on(home)
     return kills, lost
 
+def timed(run, gate, place, home, out):
+    "Begin when the gate is opened, and note when that was and when it ended"
+    os.close(gate[1])
+    os.read(gate[0], 1)                     # the last process that holds the other end opens it by closing that
+    begin = time.monotonic()
+    try: return run(home, out)
+    finally: (place/f'time_{os.getpid()}').write_text(f'{begin} {time.monotonic()}')
+
+def overlap(pids, place):
+    "Had each of these processes begun before any ended?"
+    begins, ends = zip(*[map(float, (place/f'time_{p}').read_text().split()) for p in pids])
+    return max(begins) < min(ends)
+
 def at_once(
     name, # Of `JOBS`
     place, # An empty folder
     n=2, # Processes
 ): # (what became of each, differences from one process)
-    "Let several processes run one job in one folder"
-    trial = Trial(name, Path(place)/'trial')
-    home = trial.fresh()
-    pids = [start(trial.job, home) for _ in range(n)]
-    became = [outcome(p, trial.place) for p in pids]
-    said = trial.finish(home)[1]
-    return became, differing(trial.found(home, said, exact=False), trial.alone)
+    "Let several processes run one job in one folder from the same moment on"
+    trial, gate = Trial(name, Path(place)/'trial'), os.pipe()
+    home, how = trial.fresh(), {False, trial.job.exact}
+    pids = [start(trial.job._replace(run=partial(timed, trial.job.run, gate, trial.place)), home) for _ in range(n)]
+    for end in gate: os.close(end)
+    ends = [os.waitpid(p, 0)[1] for p in pids]
+    became = [outcome(p, trial.place, end) for p,end in zip(pids, ends)]
+    done = [p for p,(what,_) in zip(pids, became) if what == 'done']             # who was refused met another
+    assert not done or overlap(done, trial.place), 'one had ended before the other began'
+    odd = [f'what process {k} said' for k,(what,text) in enumerate(became) if what == 'done' and text.split()[1] != trial.said]
+    found = {k: v for exact in how for k,v in trial.found(home, trial.said, exact).items()}
+    return became, odd + differing(found, trial.alone | trial.want)
