@@ -606,13 +606,16 @@ def _predict(learn):
 @contextmanager
 def _held(folder, name='.training.lock', what='in'):
     "Keep other processes from training in a folder at the same time"
+    fresh = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         release = _take(folder/name)
     except OSError as e: raise FabricError(f"{folder} cannot be the folder of a training ({e.strerror}); give another one") from e
     if release is None: raise FabricError(f"another process trains {what} {folder}; wait until it is done, or give another folder")
     try: yield
-    finally: release()
+    finally:
+        if fresh and [p.name for p in folder.iterdir()] == [name]: drop_folder(folder)         # refused before anything was written
+        release()
 
 # %% ../nbs/08_train.ipynb #0000005d
 def fit_folds(
