@@ -328,11 +328,16 @@ def _left(out, names):
     return [(k, name) for k,(name,_) in enumerate(names) if name not in there]
 
 # %% ../nbs/40c_scale.ipynb #00000027
+def _is_list(path):
+    "Is this a list that a run left, and not somebody's own?"
+    try: return need('pyarrow.parquet', 'scale').read_schema(path).names == ['row']
+    except (OSError, ValueError): return False
+
 def _check_free(out):
     "Refuse a folder that holds what no run of ours wrote"
     if os.path.lexists(out) and not out.is_dir(): raise FabricError(f"{out} is a file; give a folder")
     if not out.exists() or (out/'card.json').exists(): return
-    others = sorted(p.name for p in out.iterdir() if p.name not in ('lock', 'list.parquet', 'shards') and '.tmp' not in p.name)
+    others = sorted(p.name for p in out.iterdir() if p.name not in ('lock', 'shards') and '.tmp' not in p.name and not (p.name == 'list.parquet' and _is_list(p)))
     if others: raise FabricError(f"{out} holds {', '.join(others[:5])}; give a new folder, or one that is gone on with")
 
 def _run(out, rows, make, about, run, check=None):
@@ -367,11 +372,6 @@ def _check_same(out, names, root):
     if not path or _file_digest(os.path.join(root, path)) == digest: return
     raise FabricError(f"{out} holds vectors of other photos: {path} in {root} is another file than that in {there.name}; give another folder, or delete that shard if the photo was changed")
 
-def _check_list(photos, out):
-    "Refuse to write over the list that is read"
-    if isinstance(photos, (str, Path)) and Path(photos).absolute() == Path(out).absolute()/'list.parquet':
-        raise FabricError(f"{photos} is the name of the list that a run keeps in {out}; give the list another name, or another folder to write")
-
 # %% ../nbs/40c_scale.ipynb #0000002c
 def embed_files(
     photos, # A folder, a list of files, or a table with a column of paths: .csv, .tsv or .parquet
@@ -385,7 +385,6 @@ def embed_files(
     "A vector for each of very many photos, in shards of Parquet"
     run = Run(**kwargs)
     need('pyarrow', 'scale'); pick(VECTOR_TYPES, dtype, 'type of vectors'); _whole(bs, 'bs', 1)
-    _check_list(photos, out)
     root, paths = _listed(photos, column)
     encoder = image_encoder(encoder) if isinstance(encoder, str) else encoder
     if lacks := [k for k in ('id', 'n_out', 'prepare') if not hasattr(encoder, k)]: raise FabricError(f"encoder is a {type(encoder).__name__} without {', '.join(lacks)}; give a name, or what image_encoder gives")

@@ -81,7 +81,7 @@ def test_restart_makes_what_is_missing_and_nothing_else(photos, whole, tmp_path)
 def test_killed_before_the_card(photos, whole, tmp_path, left):
     "A kill while the plan was written: a later run begins anew"
     names = {'list': 'list.parquet', 'half list': '.list.parquet.0123abcd.tmp.parquet', 'half card': '.card.json.0123abcd.tmp.json'}
-    (tmp_path/names[left]).write_bytes((whole/'list.parquet').read_bytes()[:100])
+    (tmp_path/names[left]).write_bytes((whole/'list.parquet').read_bytes()[:None if left == 'list' else 100])       # what has its name is whole
     embed_files(photos, tmp_path, Mean(), **HERE)
     assert files(tmp_path) == files(whole)
 
@@ -167,7 +167,7 @@ def test_photos_that_are_gone_are_no_other_photos(photos, whole, tmp_path):
     for n in listed: (there/n).unlink()
     assert embed_files(there/'list.csv', out, Mean(), **HERE).written == 0
 
-@pytest.mark.parametrize('name', ['notes.txt', '.hidden', '0.png'])
+@pytest.mark.parametrize('name', ['notes.txt', '.hidden', '0.png', 'list.parquet'])
 def test_a_folder_that_holds_other_things_is_refused(photos, tmp_path, name):
     (tmp_path/name).write_bytes(b'mine')
     with pytest.raises(FabricError, match=f'holds {name}; give a new folder'): embed_files(photos, tmp_path, Mean(), **HERE)
@@ -176,7 +176,7 @@ def test_a_folder_that_holds_other_things_is_refused(photos, tmp_path, name):
 def test_a_list_is_not_written_over(photos, tmp_path):
     pd.DataFrame(dict(path=[str(photos/'00.png')], label=['cotton'])).to_parquet(tmp_path/'list.parquet')
     before = files(tmp_path)
-    with pytest.raises(FabricError, match='give the list another name'): embed_files(tmp_path/'list.parquet', tmp_path, Mean(), **HERE)
+    with pytest.raises(FabricError, match='holds list.parquet; give a new folder'): embed_files(tmp_path/'list.parquet', tmp_path, Mean(), **HERE)
     assert files(tmp_path) == before
 
 @pytest.mark.parametrize('spoil', [lambda f: f.write_bytes(f.read_bytes()[:100]), lambda f: f.write_bytes(b'')], ids=['cut', 'empty'])
