@@ -8,6 +8,8 @@ Memory is what an attempt took above what its process had before, in MB; seconds
 `kills`: each job killed by SIGKILL at seeded moments, half of them just before a file is put in place, half at any time; then it went on to its end. `lost` counts files that were half written, and results other than those of a run that nobody stopped.
 """
 import sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 import torch
 from fastcore.script import call_parse
@@ -23,16 +25,19 @@ def inputs(flips):
     left_out = {n: [m for m in r.needs if not _has(m)] for n,r in READERS.items() if not all(map(_has, r.needs))}
     return dict(flips=flips, tried=int(table.tried.sum()), faults=int(table.faults.sum()), readers=by('reader'), attacks=by('attack'), left_out=left_out, took_s=time.perf_counter()-start)
 
+def killed(job, n):
+    "One job, killed `n` times"
+    from unplugged import survive
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    done, lost = survive(job, n, seed=2)
+    print(row := dict(job=job, kills=done, lost=len(lost), took_s=time.perf_counter()-start), flush=True)
+    return row
+
 def kills(n):
-    "Every job, killed `n` times"
-    from unplugged import JOBS, survive
-    rows = []
-    for job in JOBS:
-        start = time.perf_counter()
-        done, lost = survive(job, n, seed=2)
-        rows.append(dict(job=job, kills=done, lost=len(lost), took_s=time.perf_counter()-start))
-        print(rows[-1], flush=True)
-    return dict(rows=rows)
+    "Every job, each in a process of its own, since what one job starts (threads of torch) is no good in the forks of the next"
+    from unplugged import JOBS
+    with ProcessPoolExecutor(1, mp_context=get_context('spawn'), max_tasks_per_child=1) as pool: return dict(rows=[*pool.map(killed, JOBS, [n]*len(JOBS))])
 
 @call_parse
 def main(
